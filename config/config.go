@@ -1,0 +1,167 @@
+// Package config is what an operator may set: the structure of the one YAML file, its defaults, and the checks that
+// find every fault at once. It knows none of the other packages; they are handed what they need.
+package config
+
+// Config is the whole configuration. Keys are the json names; every key has a default except those marked required.
+type Config struct {
+	App         string  `json:"app" jsonschema:"required" jsonschema_description:"Application id: prefix of topics, group and transactional ids, first part of event ids. Lower-case letters, digits and hyphens."`
+	Epoch       int     `json:"epoch" jsonschema_description:"Second part of event ids; raised when a pipeline starts over, so that true events never look like repeats."`
+	Shards      int32   `json:"shards" jsonschema_description:"Number of shards, fixed when the topics are created; must divide the partition count of every input. 0: chosen by init."`
+	Kafka       Kafka   `json:"kafka" jsonschema_description:"How to reach the brokers."`
+	Inputs      Inputs  `json:"inputs" jsonschema_description:"The topics that are read."`
+	Time        Time    `json:"time" jsonschema_description:"Whose clock counts, and from when changes are announced."`
+	Currency    string  `json:"currency" jsonschema:"required" jsonschema_description:"Currency of the pipeline (ISO 4217). Orders in others need a rate in the record."`
+	MinorDigits int     `json:"minor_digits" jsonschema_description:"Digits after the decimal point of that currency. -1: as ISO 4217 says."`
+	Rules       Rules   `json:"rules" jsonschema_description:"The segment rules."`
+	Churn       Churn   `json:"churn" jsonschema_description:"The chance that a customer does not come back."`
+	Limits      Limits  `json:"limits" jsonschema_description:"What a record or a customer may be at most; what is beyond goes to dead letters."`
+	Cycle       Cycle   `json:"cycle" jsonschema_description:"One transaction of one shard."`
+	Group       Group   `json:"group" jsonschema_description:"Membership of the consumer group, which hints who owns which shard."`
+	State       State   `json:"state" jsonschema_description:"Where and how customers are kept."`
+	Outputs     Outputs `json:"outputs" jsonschema_description:"What is written besides events."`
+	Archive     Archive `json:"archive" jsonschema_description:"Parquet snapshots."`
+	API         API     `json:"api" jsonschema_description:"HTTP: customers and health."`
+	Admin       Admin   `json:"admin" jsonschema_description:"HTTP: metrics, profiles of the process, commands. Keep it private."`
+	Log         Log     `json:"log" jsonschema_description:"Logging of the process to standard error."`
+}
+
+// Kafka says how to reach the brokers.
+type Kafka struct {
+	Brokers []string `json:"brokers" jsonschema:"minItems=1" jsonschema_description:"Seed brokers, host:port."`
+	TLS     TLS      `json:"tls" jsonschema_description:"Transport security."`
+	SASL    SASL     `json:"sasl" jsonschema_description:"Who we are."`
+}
+
+// TLS is transport security; files are PEM.
+type TLS struct {
+	Enabled    bool   `json:"enabled" jsonschema_description:"Speak TLS to the brokers."`
+	CAFile     string `json:"ca_file" jsonschema_description:"Certificate authorities to trust. Empty: the system's."`
+	CertFile   string `json:"cert_file" jsonschema_description:"Own certificate, for mutual TLS."`
+	KeyFile    string `json:"key_file" jsonschema_description:"Key of the own certificate."`
+	ServerName string `json:"server_name" jsonschema_description:"Name expected in the broker's certificate. Empty: the host dialled."`
+}
+
+// SASL is how the process proves who it is.
+type SASL struct {
+	Mechanism string `json:"mechanism" jsonschema:"enum=none,enum=PLAIN,enum=SCRAM-SHA-256,enum=SCRAM-SHA-512" jsonschema_description:"none, PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."`
+	Username  string `json:"username" jsonschema_description:"User name."`
+	Password  Secret `json:"password" jsonschema_description:"Password; write ${NAME} to take it from the environment."`
+}
+
+// Inputs are the topics that are read.
+type Inputs struct {
+	Purchases    string `json:"purchases" jsonschema_description:"Topic of orders and refunds, keyed by customer id."`
+	Interactions string `json:"interactions" jsonschema_description:"Topic of everything else, keyed by customer id. Empty: there is none."`
+	Partitioner  string `json:"partitioner" jsonschema:"enum=murmur2,enum=crc32,enum=fnv1a" jsonschema_description:"How producers place keys: murmur2 (Java, franz-go), crc32 (librdkafka's default), fnv1a (sarama's default)."`
+	Misrouted    string `json:"misrouted" jsonschema:"enum=dead_letter,enum=fail" jsonschema_description:"A record whose key does not belong on its partition: to dead letters, or stop the shard."`
+}
+
+// Time says whose clock counts.
+type Time struct {
+	EventTime        string   `json:"event_time" jsonschema:"enum=record,enum=payload" jsonschema_description:"The instant of a record: its Kafka timestamp, or the latest time it carries."`
+	Clock            string   `json:"clock" jsonschema:"enum=broker,enum=wall,enum=manual" jsonschema_description:"What now is: the brokers' time, the machine's, or given by a driver (simulate, demo)."`
+	Zone             string   `json:"zone" jsonschema_description:"Zone of calendar days (IANA name)."`
+	LiveFrom         Instant  `json:"live_from" jsonschema_description:"Changes effective before this instant are backfill. Empty: everything is live."`
+	Backfill         string   `json:"backfill" jsonschema:"enum=silent,enum=emit" jsonschema_description:"Changes of backfill: not announced, or announced with mode backfill."`
+	MaxFuture        Duration `json:"max_future" jsonschema_description:"A record stamped later than now plus this is a dead letter."`
+	Grace            Duration `json:"grace" jsonschema_description:"How long after an instant its silence is settled."`
+	AnnounceLateOver Duration `json:"announce_late_over" jsonschema_description:"Silence found this much too late is not announced any more."`
+}
+
+// Rules are the segment rules.
+type Rules struct {
+	Name        string `json:"name" jsonschema:"enum=rfm11" jsonschema_description:"The rule set."`
+	RecencyDays [4]int `json:"recency_days" jsonschema_description:"Days since the last order after which R falls to 4, 3, 2, 1."`
+	Frequency   [4]int `json:"frequency" jsonschema_description:"Orders in the window from which F is 2, 3, 4, 5."`
+	Money       Money  `json:"money" jsonschema_description:"Net revenue in the window from which M is 2, 3, 4, 5."`
+	WindowDays  int    `json:"window_days" jsonschema_description:"Length of the window of F and M; also how late an order may be."`
+}
+
+// Money is how M is cut.
+type Money struct {
+	Mode string     `json:"mode" jsonschema:"enum=fixed" jsonschema_description:"fixed: the cuts below."`
+	Cuts [4]Decimal `json:"cuts" jsonschema_description:"Ascending amounts in the pipeline's currency."`
+}
+
+// Churn is the model of the next order.
+type Churn struct {
+	Method      string      `json:"method" jsonschema:"enum=mbg_nbd,enum=heuristic,enum=none" jsonschema_description:"mbg_nbd, heuristic (shrunk rhythm) or none."`
+	Params      ChurnParams `json:"params" jsonschema_description:"Parameters of the method, times in days."`
+	HorizonDays int         `json:"horizon_days" jsonschema_description:"The probability is that of no order in this many days."`
+	Bands       [2]Decimal  `json:"bands" jsonschema_description:"Probability from which risk is medium, and high."`
+	Hysteresis  Decimal     `json:"hysteresis" jsonschema_description:"A band is left only this far below its boundary."`
+	Jump        Decimal     `json:"jump" jsonschema_description:"A difference to the last announced probability that is an event by itself."`
+}
+
+// ChurnParams are the parameters of every method; a method looks at its own.
+type ChurnParams struct {
+	R           float64 `json:"r" jsonschema_description:"mbg_nbd: shape of the purchase rate."`
+	Alpha       float64 `json:"alpha" jsonschema_description:"mbg_nbd: scale of the purchase rate, days."`
+	A           float64 `json:"a" jsonschema_description:"mbg_nbd: first parameter of the dropout chance."`
+	B           float64 `json:"b" jsonschema_description:"mbg_nbd: second parameter of the dropout chance."`
+	ShopGapDays float64 `json:"shop_gap_days" jsonschema_description:"heuristic: the typical number of days between two orders in this shop."`
+}
+
+// Limits are what a record or a customer may be at most.
+type Limits struct {
+	MaxRecordBytes     int `json:"max_record_bytes" jsonschema_description:"Longest value of an input record."`
+	FutureHours        int `json:"future_hours" jsonschema_description:"A time later than the record's own timestamp plus this is a dead letter."`
+	OrdersPerCustomer  int `json:"orders_per_customer" jsonschema_description:"Orders of one customer inside the window."`
+	RefundsPerCustomer int `json:"refunds_per_customer" jsonschema_description:"Refund records of one customer inside the window."`
+	ConsentPurposes    int `json:"consent_purposes" jsonschema_description:"Consent purposes kept for one customer."`
+}
+
+// Cycle bounds one transaction of one shard.
+type Cycle struct {
+	Records            int      `json:"records" jsonschema_description:"Most records in a cycle."`
+	Bytes              Size     `json:"bytes" jsonschema_description:"Most bytes of records in a cycle."`
+	Timers             int      `json:"timers" jsonschema_description:"Most customers looked at in a cycle because of silence."`
+	Min                Duration `json:"min" jsonschema_description:"Shortest time between the starts of two cycles of a shard."`
+	Deadline           Duration `json:"deadline" jsonschema_description:"A commit that takes longer closes the shard, which is then acquired again."`
+	TransactionTimeout Duration `json:"transaction_timeout" jsonschema_description:"After this the broker gives up a transaction of a process that died."`
+	FetchBuffer        Size     `json:"fetch_buffer" jsonschema_description:"Most bytes fetched ahead per shard."`
+}
+
+// Group is the membership of the consumer group.
+type Group struct {
+	SessionTimeout Duration `json:"session_timeout" jsonschema_description:"After this silence of a process its shards go to others."`
+	Heartbeat      Duration `json:"heartbeat" jsonschema_description:"How often a process says that it is there."`
+}
+
+// State is where customers are kept.
+type State struct {
+	Dir        string   `json:"dir" jsonschema_description:"Data directory: one database per shard and the identity of this process."`
+	BlockCache Size     `json:"block_cache" jsonschema_description:"Cache of database blocks, shared by the shards of the process."`
+	HotCache   Size     `json:"hot_cache" jsonschema_description:"Cache of recently used customers, for the whole process."`
+	Memtable   Size     `json:"memtable" jsonschema_description:"Write buffer of a shard's database."`
+	FlushEvery Duration `json:"flush_every" jsonschema_description:"How often write buffers go to disk; a crash reads back what was not flushed."`
+	MinFree    Size     `json:"min_free" jsonschema_description:"Intake stops when the disk has less room than this."`
+}
+
+// Outputs is what is written besides events, and how its topics are made.
+type Outputs struct {
+	Profiles          bool  `json:"profiles" jsonschema_description:"Keep the topic of current standings."`
+	ReplicationFactor int16 `json:"replication_factor" jsonschema_description:"Of the topics that init creates. -1: the brokers' default."`
+}
+
+// Archive is the Parquet snapshots.
+type Archive struct {
+	Dir   string   `json:"dir" jsonschema_description:"Directory of snapshots. Empty: none are written."`
+	Every Duration `json:"every" jsonschema_description:"A snapshot is due at each multiple of this after midnight of the zone. 0: only by command."`
+}
+
+// API is the listener for questions about customers.
+type API struct {
+	Listen string `json:"listen" jsonschema_description:"host:port. Empty: none."`
+}
+
+// Admin is the private listener.
+type Admin struct {
+	Listen string `json:"listen" jsonschema_description:"host:port of metrics, profiles and commands. Empty: none."`
+}
+
+// Log is what the process says about itself.
+type Log struct {
+	Level  string `json:"level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error" jsonschema_description:"debug, info, warn or error."`
+	Format string `json:"format" jsonschema:"enum=text,enum=json" jsonschema_description:"text or json."`
+}

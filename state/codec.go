@@ -1,0 +1,335 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Format is the version of the encodings that are written. FORMAT.md draws them.
+const Format = 1
+
+// ErrCorrupt is returned for bytes that are not an encoding.
+var ErrCorrupt = errors.New("corrupt state record")
+
+// NewerFormatError is returned for bytes that a newer release has written.
+type NewerFormatError struct{ Format byte }
+
+func (e *NewerFormatError) Error() string {
+	return fmt.Sprintf("state record of format %d; this release reads up to %d: run the newer release, or rebuild from the changelog", e.Format, Format)
+}
+
+// Bits of a customer's flags.
+const (
+	hasEvaluated = 1 << iota
+	hasPublished
+	hasReference
+	hasDue
+	hasThreshold
+	hasSettled
+	isTruncated
+)
+
+// Bits of an order's flags, above three bits of status.
+const (
+	orderTest       = 1 << 3
+	orderDayShift   = 4 // two bits: calendar day minus UTC day, plus one
+	orderRefunded   = 1 << 6
+	orderHasVersion = 1 << 7
+)
+
+// AppendTo appends the encoding of c to b. Equal facts and standing give equal bytes.
+func (c *Customer) AppendTo(b []byte) []byte {
+	flags := byte(0)
+	set := func(on bool, bit byte) {
+		if on {
+			flags |= bit
+		}
+	}
+	set(c.Evaluated, hasEvaluated)
+	set(c.Published != NoSegment, hasPublished)
+	set(c.Reference != None, hasReference)
+	set(c.Due != Never, hasDue)
+	set(c.Threshold.Days != 0, hasThreshold)
+	set(c.Settled.Orders != 0, hasSettled)
+	set(c.Truncated, isTruncated)
+	b = append(b, Format, flags)
+	if c.Evaluated {
+		b = binary.AppendUvarint(b, uint64(c.EvaluatedAt))
+	}
+	b = append(b, c.R|c.F<<3, c.M|byte(c.Band+1)<<3, byte(c.Lifecycle))
+	if c.Published != NoSegment {
+		b = append(b, byte(c.Published))
+		b = binary.AppendVarint(b, int64(c.EvaluatedAt-c.Since))
+		b = binary.AppendUvarint(b, uint64(c.Seen))
+	}
+	if c.Reference != None {
+		b = binary.AppendUvarint(b, uint64(c.Reference))
+	}
+	if c.Due != Never {
+		b = binary.AppendVarint(b, int64(c.Due-c.EvaluatedAt))
+	}
+	if c.Threshold.Days != 0 {
+		b = binary.AppendUvarint(b, uint64(c.Threshold.Days)<<2|uint64(c.Threshold.Band))
+	}
+	b = binary.AppendUvarint(b, c.SegmentSeq)
+	b = binary.AppendUvarint(b, c.RiskSeq)
+	b = binary.AppendUvarint(b, uint64(c.Versions.Rules))
+	b = binary.AppendUvarint(b, uint64(c.Versions.Cuts))
+	b = binary.AppendUvarint(b, uint64(c.Versions.Model))
+	if c.Settled.Orders != 0 {
+		b = c.Settled.appendTo(b)
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.Orders)))
+	at := Instant(0)
+	for i := range c.Orders {
+		b = c.Orders[i].appendTo(b, at)
+		at = c.Orders[i].OrderedAt
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.Refunds)))
+	for _, r := range c.Refunds {
+		b = binary.BigEndian.AppendUint64(b, r.Order)
+		b = binary.BigEndian.AppendUint64(b, r.ID)
+		b = binary.AppendUvarint(b, uint64(r.At))
+		b = binary.AppendUvarint(b, uint64(r.Amount))
+	}
+	return b
+}
+
+func (s *Settled) appendTo(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(s.Orders))
+	b = binary.AppendUvarint(b, uint64(s.Net))
+	b = binary.AppendUvarint(b, uint64(s.First))
+	b = binary.AppendUvarint(b, uint64(s.Last-s.First))
+	b = binary.AppendUvarint(b, uint64(s.Occasions))
+	b = binary.AppendVarint(b, int64(s.FirstDay))
+	return binary.AppendVarint(b, int64(s.LastDay-s.FirstDay))
+}
+
+func (o *Order) appendTo(b []byte, before Instant) []byte {
+	b = binary.BigEndian.AppendUint64(b, o.ID)
+	b = binary.AppendUvarint(b, uint64(o.OrderedAt-before))
+	flags := byte(o.Status) | byte(int64(o.Day)-int64(o.OrderedAt/Day)+1)<<orderDayShift
+	if o.Test {
+		flags |= orderTest
+	}
+	if o.Refunded != 0 {
+		flags |= orderRefunded
+	}
+	if o.Revision != 0 || o.UpdatedAt != o.OrderedAt {
+		flags |= orderHasVersion
+	}
+	b = append(b, flags)
+	b = binary.AppendUvarint(b, uint64(o.Amount))
+	if o.Refunded != 0 {
+		b = binary.AppendUvarint(b, uint64(o.Refunded))
+	}
+	if flags&orderHasVersion != 0 {
+		b = binary.AppendUvarint(b, uint64(o.Revision))
+		b = binary.AppendVarint(b, int64(o.UpdatedAt-o.OrderedAt))
+	}
+	return b
+}
+
+// Decode makes c the customer encoded in b. It keeps nothing of b.
+func (c *Customer) Decode(b []byte) error {
+	c.Reset()
+	d := decoder{b: b}
+	flags, err := d.header()
+	if err != nil {
+		return err
+	}
+	if flags&hasEvaluated != 0 {
+		c.Evaluated, c.EvaluatedAt = true, Instant(d.uvarint())
+	}
+	rf, mb := d.byte(), d.byte()
+	c.R, c.F, c.M, c.Band = rf&7, rf>>3, mb&7, Band(mb>>3)-1
+	c.Lifecycle = Lifecycle(d.byte())
+	if flags&hasPublished != 0 {
+		c.Published = Segment(d.byte())
+		c.Since = c.EvaluatedAt - Instant(d.varint())
+		c.Seen = uint32(d.uvarint())
+	}
+	if flags&hasReference != 0 {
+		c.Reference = Millionths(d.uvarint())
+	}
+	if flags&hasDue != 0 {
+		c.Due = c.EvaluatedAt + Instant(d.varint())
+	}
+	if flags&hasThreshold != 0 {
+		v := d.uvarint()
+		c.Threshold = Threshold{int(v >> 2), Band(v & 3)}
+	}
+	c.SegmentSeq, c.RiskSeq = d.uvarint(), d.uvarint()
+	c.Versions = Versions{uint32(d.uvarint()), uint32(d.uvarint()), uint32(d.uvarint())}
+	if flags&hasSettled != 0 {
+		c.Settled.decode(&d)
+	}
+	c.Truncated = flags&isTruncated != 0
+	at := Instant(0)
+	for range d.count(11) {
+		o := d.order(at)
+		at = o.OrderedAt
+		c.Orders = append(c.Orders, o)
+	}
+	for range d.count(18) {
+		c.Refunds = append(c.Refunds, Refund{d.uint64(), d.uint64(), Instant(d.uvarint()), Money(d.uvarint())})
+	}
+	if d.bad || len(d.b) > 0 || c.Band > High || int(c.Lifecycle) >= len(lifecycleNames) {
+		return ErrCorrupt
+	}
+	return nil
+}
+
+func (s *Settled) decode(d *decoder) {
+	s.Orders, s.Net = int64(d.uvarint()), Money(d.uvarint())
+	s.First = Instant(d.uvarint())
+	s.Last = s.First + Instant(d.uvarint())
+	s.Occasions = int64(d.uvarint())
+	s.FirstDay = int32(d.varint())
+	s.LastDay = s.FirstDay + int32(d.varint())
+}
+
+// AppendTo appends the encoding of n to b. Equal facts give equal bytes.
+func (n *Interactions) AppendTo(b []byte) []byte {
+	flags := byte(0)
+	if n.Complaining {
+		flags |= 1
+	}
+	if n.Truncated {
+		flags |= 2
+	}
+	b = append(b, Format, flags)
+	b = binary.AppendUvarint(b, uint64(n.LastAt))
+	b = binary.AppendUvarint(b, uint64(n.ComplaintAt))
+	b = binary.AppendUvarint(b, uint64(len(n.Consents)))
+	for _, c := range n.Consents {
+		b = binary.AppendUvarint(b, uint64(len(c.Purpose)))
+		b = append(b, c.Purpose...)
+		b = binary.AppendUvarint(b, uint64(c.At))
+		b = append(b, byte(c.Status))
+	}
+	return b
+}
+
+// Decode makes n the interactions encoded in b. It keeps nothing of b.
+func (n *Interactions) Decode(b []byte) error {
+	n.Reset()
+	d := decoder{b: b}
+	flags, err := d.header()
+	if err != nil {
+		return err
+	}
+	n.Complaining, n.Truncated = flags&1 != 0, flags&2 != 0
+	n.LastAt, n.ComplaintAt = Instant(d.uvarint()), Instant(d.uvarint())
+	for range d.count(3) {
+		c := Consent{Purpose: d.string(), At: Instant(d.uvarint()), Status: ConsentStatus(d.byte())}
+		if c.Status > Revoked {
+			d.bad = true
+			break
+		}
+		n.Consents = append(n.Consents, c)
+	}
+	if d.bad || len(d.b) > 0 {
+		return ErrCorrupt
+	}
+	return nil
+}
+
+// decoder takes fields from the front of b. After a fault everything is zero and bad is set.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) header() (flags byte, err error) {
+	if len(d.b) < 2 || d.b[0] == 0 {
+		return 0, ErrCorrupt
+	}
+	if d.b[0] > Format {
+		return 0, &NewerFormatError{d.b[0]}
+	}
+	flags = d.b[1]
+	d.b = d.b[2:]
+	return flags, nil
+}
+
+func (d *decoder) fail() { d.b, d.bad = nil, true }
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.fail()
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) uint64() uint64 {
+	if len(d.b) < 8 {
+		d.fail()
+		return 0
+	}
+	v := binary.BigEndian.Uint64(d.b)
+	d.b = d.b[8:]
+	return v
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// count is a number of things of which each takes at least size bytes, so that a fault cannot ask for much memory.
+func (d *decoder) count(size int) int {
+	n := d.uvarint()
+	if n > uint64(len(d.b)/size) {
+		d.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) string() string {
+	n := d.count(1)
+	s := string(d.b[:n])
+	d.b = d.b[n:]
+	return s
+}
+
+func (d *decoder) order(before Instant) (o Order) {
+	o.ID = d.uint64()
+	o.OrderedAt = before + Instant(d.uvarint())
+	flags := d.byte()
+	o.Status, o.Test = Status(flags&7), flags&orderTest != 0
+	o.Day = int32(int64(o.OrderedAt/Day) + int64(flags>>orderDayShift&3) - 1)
+	o.Amount = Money(d.uvarint())
+	o.UpdatedAt = o.OrderedAt
+	if flags&orderRefunded != 0 {
+		o.Refunded = Money(d.uvarint())
+	}
+	if flags&orderHasVersion != 0 {
+		o.Revision = int64(d.uvarint())
+		o.UpdatedAt += Instant(d.varint())
+	}
+	if o.Status > Voided {
+		d.bad = true
+	}
+	return o
+}
