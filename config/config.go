@@ -4,14 +4,14 @@ package config
 
 // Config is the whole configuration. Keys are the json names; every key has a default except those marked required.
 type Config struct {
-	App         string  `json:"app" jsonschema:"required" jsonschema_description:"Application id: prefix of topics, group and transactional ids, first part of event ids. Lower-case letters, digits and hyphens."`
-	Epoch       int     `json:"epoch" jsonschema_description:"Second part of event ids; raised when a pipeline starts over, so that true events never look like repeats."`
-	Shards      int32   `json:"shards" jsonschema_description:"Number of shards, fixed when the topics are created; must divide the partition count of every input. 0: chosen by init."`
+	App         string  `json:"app" jsonschema:"required,pattern=^[a-z0-9-]+$,maxLength=100" jsonschema_description:"Application id: prefix of topics, group and transactional ids, first part of event ids. Lower-case letters, digits and hyphens."`
+	Epoch       int     `json:"epoch" jsonschema:"minimum=1" jsonschema_description:"Second part of event ids; raised when a pipeline starts over, so that true events never look like repeats."`
+	Shards      int32   `json:"shards" jsonschema:"minimum=0" jsonschema_description:"Number of shards, fixed when the topics are created; must divide the partition count of every input. 0: chosen by init."`
 	Kafka       Kafka   `json:"kafka" jsonschema_description:"How to reach the brokers."`
 	Inputs      Inputs  `json:"inputs" jsonschema_description:"The topics that are read."`
 	Time        Time    `json:"time" jsonschema_description:"Whose clock counts, and from when changes are announced."`
-	Currency    string  `json:"currency" jsonschema:"required" jsonschema_description:"Currency of the pipeline (ISO 4217). Orders in others need a rate in the record."`
-	MinorDigits int     `json:"minor_digits" jsonschema_description:"Digits after the decimal point of that currency. -1: as ISO 4217 says."`
+	Currency    string  `json:"currency" jsonschema:"required,pattern=^[A-Z]{3}$" jsonschema_description:"Currency of the pipeline (ISO 4217). Orders in others need a rate in the record."`
+	MinorDigits int     `json:"minor_digits" jsonschema:"minimum=-1,maximum=6" jsonschema_description:"Digits after the decimal point of that currency. -1: as ISO 4217 says."`
 	Rules       Rules   `json:"rules" jsonschema_description:"The segment rules."`
 	Churn       Churn   `json:"churn" jsonschema_description:"The chance that a customer does not come back."`
 	Limits      Limits  `json:"limits" jsonschema_description:"What a record or a customer may be at most; what is beyond goes to dead letters."`
@@ -50,7 +50,7 @@ type SASL struct {
 
 // Inputs are the topics that are read.
 type Inputs struct {
-	Purchases    string `json:"purchases" jsonschema_description:"Topic of orders and refunds, keyed by customer id."`
+	Purchases    string `json:"purchases" jsonschema:"minLength=1" jsonschema_description:"Topic of orders and refunds, keyed by customer id."`
 	Interactions string `json:"interactions" jsonschema_description:"Topic of everything else, keyed by customer id. Empty: there is none."`
 	Partitioner  string `json:"partitioner" jsonschema:"enum=murmur2,enum=crc32,enum=fnv1a" jsonschema_description:"How producers place keys: murmur2 (Java, franz-go), crc32 (librdkafka's default), fnv1a (sarama's default)."`
 	Misrouted    string `json:"misrouted" jsonschema:"enum=dead_letter,enum=fail" jsonschema_description:"A record whose key does not belong on its partition: to dead letters, or stop the shard."`
@@ -60,7 +60,7 @@ type Inputs struct {
 type Time struct {
 	EventTime        string   `json:"event_time" jsonschema:"enum=record,enum=payload" jsonschema_description:"The instant of a record: its Kafka timestamp, or the latest time it carries."`
 	Clock            string   `json:"clock" jsonschema:"enum=broker,enum=wall,enum=manual" jsonschema_description:"What now is: the brokers' time, the machine's, or given by a driver (simulate, demo)."`
-	Zone             string   `json:"zone" jsonschema_description:"Zone of calendar days (IANA name)."`
+	Zone             string   `json:"zone" jsonschema:"minLength=1" jsonschema_description:"Zone of calendar days (IANA name)."`
 	LiveFrom         Instant  `json:"live_from" jsonschema_description:"Changes effective before this instant are backfill. Empty: everything is live."`
 	Backfill         string   `json:"backfill" jsonschema:"enum=silent,enum=emit" jsonschema_description:"Changes of backfill: not announced, or announced with mode backfill."`
 	MaxFuture        Duration `json:"max_future" jsonschema_description:"A record stamped later than now plus this is a dead letter."`
@@ -74,7 +74,7 @@ type Rules struct {
 	RecencyDays [4]int `json:"recency_days" jsonschema_description:"Days since the last order after which R falls to 4, 3, 2, 1."`
 	Frequency   [4]int `json:"frequency" jsonschema_description:"Orders in the window from which F is 2, 3, 4, 5."`
 	Money       Money  `json:"money" jsonschema_description:"Net revenue in the window from which M is 2, 3, 4, 5."`
-	WindowDays  int    `json:"window_days" jsonschema_description:"Length of the window of F and M; also how late an order may be."`
+	WindowDays  int    `json:"window_days" jsonschema:"minimum=2,maximum=36500" jsonschema_description:"Length of the window of F and M; also how late an order may be."`
 }
 
 // Money is how M is cut.
@@ -86,8 +86,8 @@ type Money struct {
 // Churn is the model of the next order.
 type Churn struct {
 	Method      string      `json:"method" jsonschema:"enum=mbg_nbd,enum=heuristic,enum=none" jsonschema_description:"mbg_nbd, heuristic (shrunk rhythm) or none."`
-	Params      ChurnParams `json:"params" jsonschema_description:"Parameters of the method, times in days."`
-	HorizonDays int         `json:"horizon_days" jsonschema_description:"The probability is that of no order in this many days."`
+	Params      ChurnParams `json:"params" jsonschema_description:"Parameters of the method, times in days. The defaults are those published for the CDNOW music shop (r 0.525, alpha 6.183 weeks, a 0.891, b 1.614); replace them by your own."`
+	HorizonDays int         `json:"horizon_days" jsonschema:"minimum=1,maximum=3650" jsonschema_description:"The probability is that of no order in this many days."`
 	Bands       [2]Decimal  `json:"bands" jsonschema_description:"Probability from which risk is medium, and high."`
 	Hysteresis  Decimal     `json:"hysteresis" jsonschema_description:"A band is left only this far below its boundary."`
 	Jump        Decimal     `json:"jump" jsonschema_description:"A difference to the last announced probability that is an event by itself."`
@@ -104,18 +104,18 @@ type ChurnParams struct {
 
 // Limits are what a record or a customer may be at most.
 type Limits struct {
-	MaxRecordBytes     int `json:"max_record_bytes" jsonschema_description:"Longest value of an input record."`
-	FutureHours        int `json:"future_hours" jsonschema_description:"A time later than the record's own timestamp plus this is a dead letter."`
-	OrdersPerCustomer  int `json:"orders_per_customer" jsonschema_description:"Orders of one customer inside the window."`
-	RefundsPerCustomer int `json:"refunds_per_customer" jsonschema_description:"Refund records of one customer inside the window."`
-	ConsentPurposes    int `json:"consent_purposes" jsonschema_description:"Consent purposes kept for one customer."`
+	MaxRecordBytes     int `json:"max_record_bytes" jsonschema:"minimum=1,maximum=104857600" jsonschema_description:"Longest value of an input record."`
+	FutureHours        int `json:"future_hours" jsonschema:"minimum=0,maximum=8760" jsonschema_description:"A time later than the record's own timestamp plus this is a dead letter."`
+	OrdersPerCustomer  int `json:"orders_per_customer" jsonschema:"minimum=1" jsonschema_description:"Orders of one customer inside the window."`
+	RefundsPerCustomer int `json:"refunds_per_customer" jsonschema:"minimum=0" jsonschema_description:"Refund records of one customer inside the window."`
+	ConsentPurposes    int `json:"consent_purposes" jsonschema:"minimum=0" jsonschema_description:"Consent purposes kept for one customer."`
 }
 
 // Cycle bounds one transaction of one shard.
 type Cycle struct {
-	Records            int      `json:"records" jsonschema_description:"Most records in a cycle."`
+	Records            int      `json:"records" jsonschema:"minimum=1" jsonschema_description:"Most records in a cycle."`
 	Bytes              Size     `json:"bytes" jsonschema_description:"Most bytes of records in a cycle."`
-	Timers             int      `json:"timers" jsonschema_description:"Most customers looked at in a cycle because of silence."`
+	Timers             int      `json:"timers" jsonschema:"minimum=1" jsonschema_description:"Most customers looked at in a cycle because of silence."`
 	Min                Duration `json:"min" jsonschema_description:"Shortest time between the starts of two cycles of a shard."`
 	Deadline           Duration `json:"deadline" jsonschema_description:"A commit that takes longer closes the shard, which is then acquired again."`
 	TransactionTimeout Duration `json:"transaction_timeout" jsonschema_description:"After this the broker gives up a transaction of a process that died."`
@@ -130,7 +130,7 @@ type Group struct {
 
 // State is where customers are kept.
 type State struct {
-	Dir        string   `json:"dir" jsonschema_description:"Data directory: one database per shard and the identity of this process."`
+	Dir        string   `json:"dir" jsonschema:"minLength=1" jsonschema_description:"Data directory, not shared with other processes: one database per shard and the identity of this process."`
 	BlockCache Size     `json:"block_cache" jsonschema_description:"Cache of database blocks, shared by the shards of the process."`
 	HotCache   Size     `json:"hot_cache" jsonschema_description:"Cache of recently used customers, for the whole process."`
 	Memtable   Size     `json:"memtable" jsonschema_description:"Write buffer of a shard's database."`
@@ -141,7 +141,7 @@ type State struct {
 // Outputs is what is written besides events, and how its topics are made.
 type Outputs struct {
 	Profiles          bool  `json:"profiles" jsonschema_description:"Keep the topic of current standings."`
-	ReplicationFactor int16 `json:"replication_factor" jsonschema_description:"Of the topics that init creates. -1: the brokers' default."`
+	ReplicationFactor int16 `json:"replication_factor" jsonschema:"minimum=-1" jsonschema_description:"Of the topics that init creates. -1: the brokers' default."`
 }
 
 // Archive is the Parquet snapshots.

@@ -1,7 +1,7 @@
 package state
 
-// Customer is everything known about one customer but interactions. The zero Customer is a new one. A Customer may be
-// decoded into again and again; it keeps its buffers.
+// Customer is everything known about one customer but interactions. Reset makes it a new one, Decode a known one; it may
+// be used for one after the other and keeps its buffers.
 type Customer struct {
 	Ledger
 	Standing

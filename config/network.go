@@ -1,0 +1,106 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+
+// steps splits a path into keys and positions in lists.
+func steps(path string) []string {
+	return strings.FieldsFunc(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' })
+}
+
+// hostPort splits an address and says in words what is wrong with it.
+func hostPort(address string) (host string, port int, fault string) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Sprintf("%q is not host:port", address)
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Sprintf("%q has no port between 0 and 65535", address)
+	}
+	if strings.ContainsAny(host, " ,/") {
+		return "", 0, fmt.Sprintf("%q is not host:port", address)
+	}
+	return host, port, ""
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func (r checker) kafka() {
+	local := true
+	for i, broker := range r.c.Kafka.Brokers {
+		host, port, fault := hostPort(broker)
+		if fault == "" && (host == "" || port == 0) {
+			fault = fmt.Sprintf("%q needs a host and a port", broker)
+		}
+		if strings.Contains(broker, ",") {
+			fault = fmt.Sprintf("%q holds a comma; each broker is an entry of its own", broker)
+		}
+		r.need(fault == "", fault, index("kafka.brokers", i))
+		local = local && (fault != "" || loopback(host))
+	}
+	tls := r.c.Kafka.TLS
+	for _, file := range []struct{ key, value string }{{"ca_file", tls.CAFile}, {"cert_file", tls.CertFile}, {"key_file", tls.KeyFile}, {"server_name", tls.ServerName}} {
+		r.need(file.value == "" || tls.Enabled, "has no effect while kafka.tls.enabled is false", "kafka.tls."+file.key, "kafka.tls.enabled")
+	}
+	r.need(tls.CertFile == "" || tls.KeyFile != "", "needs kafka.tls.key_file", "kafka.tls.cert_file", "kafka.tls.key_file")
+	r.need(tls.KeyFile == "" || tls.CertFile != "", "needs kafka.tls.cert_file", "kafka.tls.key_file", "kafka.tls.cert_file")
+	r.sasl(local)
+}
+
+func (r checker) sasl(local bool) {
+	sasl := r.c.Kafka.SASL
+	if sasl.Mechanism == "none" {
+		const idle = "has no effect while kafka.sasl.mechanism is none"
+		r.need(sasl.Username == "", idle, "kafka.sasl.username", "kafka.sasl.mechanism")
+		r.need(sasl.Password == "", idle, "kafka.sasl.password", "kafka.sasl.mechanism")
+		return
+	}
+	r.need(sasl.Username != "", "must not be empty for the mechanism "+sasl.Mechanism, "kafka.sasl.username", "kafka.sasl.mechanism")
+	r.need(sasl.Password != "", "must not be empty for the mechanism "+sasl.Mechanism, "kafka.sasl.password", "kafka.sasl.mechanism")
+	r.need(sasl.Mechanism != "PLAIN" || r.c.Kafka.TLS.Enabled || local,
+		"PLAIN sends the password in the clear; set kafka.tls.enabled or use SCRAM-SHA-256 or SCRAM-SHA-512",
+		"kafka.sasl.mechanism", "kafka.tls.enabled", "kafka.brokers")
+}
+
+func (r checker) inputs() {
+	in := r.c.Inputs
+	for _, topic := range []struct{ key, name string }{{"purchases", in.Purchases}, {"interactions", in.Interactions}} {
+		legal := topicName.MatchString(topic.name) && topic.name != "." && topic.name != ".."
+		r.need(legal || topic.name == "", fmt.Sprintf("%q is not a topic: letters, digits, dots, hyphens and underscores, at most 249", topic.name), "inputs."+topic.key)
+	}
+	r.need(in.Purchases != in.Interactions, "must differ from inputs.purchases", "inputs.interactions", "inputs.purchases")
+}
+
+func (r checker) listeners() {
+	r.listen("api.listen", r.c.API.Listen)
+	r.listen("admin.listen", r.c.Admin.Listen)
+	_, port, _ := hostPort(r.c.API.Listen)
+	r.need(r.c.API.Listen != r.c.Admin.Listen || port == 0, "must differ from api.listen", "admin.listen", "api.listen")
+}
+
+// listen refuses addresses that other machines reach: neither listener asks who is there.
+func (r checker) listen(path, address string) {
+	if address == "" {
+		return
+	}
+	host, _, fault := hostPort(address)
+	if fault == "" && !loopback(host) {
+		fault = fmt.Sprintf("%s can be reached from other machines; bind to loopback and put a proxy in front", address)
+	}
+	r.need(fault == "", fault, path)
+}

@@ -1,0 +1,151 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestValidateTakesTheDefaults(t *testing.T) {
+	if err := shop().Validate(); err != nil {
+		t.Error(err)
+	}
+	if err := secretive().Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestValidateWithoutFile has faults of the schema and of the rules, in the order of the checks and without positions.
+func TestValidateWithoutFile(t *testing.T) {
+	c := Default()
+	c.App = "shop"
+	c.Kafka.Brokers = nil
+	c.Log.Level = "loud"
+	c.Cycle.Min = -1
+	c.State.Memtable = -5
+	c.Churn.Params.A = math.NaN()
+	c.Churn.Params.B = math.Inf(1)
+	c.Churn.Jump = "a bit"
+	c.Group.Heartbeat = c.Group.SessionTimeout
+	err := c.Validate()
+	var faults Faults
+	if !errors.As(err, &faults) {
+		t.Fatalf("got %v", err)
+	}
+	got := map[string]bool{}
+	for _, f := range faults {
+		if f.Line != 0 || f.Col != 0 || f.File != "" {
+			t.Errorf("a fault has a position: %#v", f)
+		}
+		got[f.Error()] = true
+	}
+	want := map[string]bool{}
+	for _, line := range []string{
+		`currency: expected three capital letters such as EUR, found the text ""`,
+		`kafka.brokers: expected at least 1 entry, found 0`,
+		`log.level: expected one of debug, info, warn, error; found the text "loud"`,
+		`cycle.min: expected a duration such as 250ms, 10s, 5m, 24h or 7d, found the text "-1ns"`,
+		`state.memtable: expected a size such as 64KiB, 8MiB or 1GiB, found the text "-5"; units are KiB, MiB, GiB and TiB`,
+		`churn.params.a: expected a number, found the number NaN; write plain decimal digits`,
+		`churn.params.b: expected a number, found the number +Inf; write plain decimal digits`,
+		`churn.jump: expected a decimal number such as 12.50, found the text "a bit"`,
+		`group.heartbeat: must be less than half of group.session_timeout (10s), found 10s`,
+	} {
+		want[line] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLoopbackAddresses(t *testing.T) {
+	for address, allowed := range map[string]bool{
+		"127.0.0.1:80": true, "[::1]:80": true, "localhost:0": true, "127.8.9.1:80": true, "": true, "[::ffff:127.0.0.1]:80": true,
+		":80": false, "0.0.0.0:80": false, "[::]:80": false, "10.0.0.1:80": false, "example.org:80": false, "127.0.0.1": false, "127.0.0.1:-1": false,
+	} {
+		c := shop()
+		c.API.Listen, c.Admin.Listen = address, ""
+		if err := c.Validate(); (err == nil) != allowed {
+			t.Errorf("%q: %v", address, err)
+		}
+		c.API.Listen, c.Admin.Listen = "", address
+		if err := c.Validate(); (err == nil) != allowed {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
+
+func TestPlainOnLoopback(t *testing.T) {
+	c := shop()
+	c.Kafka.SASL = SASL{Mechanism: "PLAIN", Username: "ana", Password: "x"}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	c.Kafka.Brokers = []string{"kafka:9092"}
+	if err := c.Validate(); err == nil {
+		t.Error("the password would go out in the clear")
+	}
+	c.Kafka.TLS.Enabled = true
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzParse has no input that panics; what is accepted is valid, and reads back from what is printed.
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range append(files, exampleFile, "testdata/print.yaml") {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	getenv := environment(map[string]string{"A": "1", "B": "x: y\n- z", "C": ""})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("fuzz.yaml", data, getenv)
+		if err != nil {
+			checkFaults(t, err)
+			return
+		}
+		if err := c.Validate(); err != nil {
+			t.Fatalf("Parse takes what Validate refuses: %v", err)
+		}
+		var printed bytes.Buffer
+		if err := Print(&printed, c); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse("again.yaml", printed.Bytes(), nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, printed.String())
+		}
+		c.Kafka.SASL.Password, again.Kafka.SASL.Password = "", ""
+		if !reflect.DeepEqual(c, again) {
+			t.Fatalf("printing changes the configuration:\n%s", printed.String())
+		}
+	})
+}
+
+// checkFaults demands a position and a message on one line from each fault.
+func checkFaults(t *testing.T, err error) {
+	t.Helper()
+	var faults Faults
+	if !errors.As(err, &faults) || len(faults) == 0 {
+		t.Fatalf("not faults but %v", err)
+	}
+	for _, fault := range faults {
+		if fault.Line < 1 || fault.Col < 1 || fault.Message == "" || strings.Contains(fault.Message, "\n") {
+			t.Fatalf("odd fault %#v", fault)
+		}
+	}
+}

@@ -1,0 +1,341 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// membership is the process as a member of the group. The group only hints which shards the process should own; safety
+// never depends on it.
+type membership struct {
+	p     *Pipeline
+	cl    *kgo.Client
+	start time.Time
+	beat  atomic.Int64 // when the last answered heartbeat was sent, since start
+
+	mu     sync.Mutex
+	shards map[int32]*assignment
+}
+
+// assignment is a shard the group gave us.
+type assignment struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// OnBrokerE2E notes when an answered heartbeat was sent; not when the answer was read, which after a pause of the
+// process may be long ago.
+func (m *membership) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e kgo.BrokerE2E) {
+	const heartbeat, syncGroup = 12, 14
+	if e.Err() == nil && (key == heartbeat || key == syncGroup) {
+		m.beat.Store(int64(time.Since(m.start) - e.DurationE2E()))
+	}
+}
+
+// waitFresh waits until a heartbeat younger than half the session timeout has been answered; false when ctx ends.
+func (m *membership) waitFresh(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		if time.Since(m.start)-time.Duration(m.beat.Load()) < m.p.cfg.Group.SessionTimeout.Std()/2 {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return false
+}
+
+func (p *Pipeline) join() (m *membership, err error) {
+	m = &membership{p: p, start: time.Now(), shards: map[int32]*assignment{}}
+	changelog := changelogTopic(p.cfg.App)
+	m.cl, err = kgo.NewClient(append(p.clientOpts,
+		kgo.WithHooks(m),
+		kgo.ConsumerGroup(p.cfg.App), kgo.InstanceID(p.dir.Instance),
+		kgo.ConsumeTopics(changelog),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.SessionTimeout(p.cfg.Group.SessionTimeout.Std()), kgo.HeartbeatInterval(p.cfg.Group.Heartbeat.Std()),
+		kgo.RebalanceTimeout(10*time.Second),
+		kgo.DisableAutoCommit(),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, t map[string][]int32) { m.assigned(t[changelog]) }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, t map[string][]int32) { m.removed(t[changelog], "revoked") }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, t map[string][]int32) { m.removed(t[changelog], "lost") }),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("make group client: %w", err)
+	}
+	m.cl.PauseFetchTopics(changelog) // for ever: no record is read by this client
+	return m, nil
+}
+
+func (m *membership) assigned(shards []int32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range shards {
+		if m.shards[s] != nil {
+			continue
+		}
+		m.p.log.Info("shard assigned", "shard", s)
+		m.p.setState(s, "assigned", nil)
+		ctx, cancel := context.WithCancel(context.Background())
+		a := &assignment{cancel, make(chan struct{})}
+		m.shards[s] = a
+		go func() { defer close(a.done); m.own(ctx, s) }()
+	}
+	m.p.metrics.rebalances.Inc()
+}
+
+// removed returns when the shards are closed, which own bounds to about two seconds.
+func (m *membership) removed(shards []int32, why string) {
+	m.mu.Lock()
+	var waits []*assignment
+	for _, s := range shards {
+		if a := m.shards[s]; a != nil {
+			m.p.log.Info("shard "+why, "shard", s)
+			a.cancel()
+			waits = append(waits, a)
+			delete(m.shards, s)
+		}
+	}
+	m.mu.Unlock()
+	for _, a := range waits {
+		<-a.done
+	}
+	for _, s := range shards {
+		m.p.forget(s)
+	}
+}
+
+// all are the shards assigned now.
+func (m *membership) all() []int32 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := make([]int32, 0, len(m.shards))
+	for s := range m.shards {
+		list = append(list, s)
+	}
+	return list
+}
+
+// own keeps the shard for as long as ctx, the assignment, lives. It is the only recovery there is: whatever happens,
+// the shard object is closed and, while the shard is still ours, acquired again.
+func (m *membership) own(ctx context.Context, id int32) {
+	hard, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { // a transaction in flight may still end
+		time.AfterFunc(2*time.Second, cancel)
+	})()
+	var poison poisoned
+	backoff, reached := m.p.backoff, uint64(0)
+	for m.waitFresh(ctx) {
+		err := m.serve(ctx, hard, id, &poison)
+		if ctx.Err() != nil {
+			return
+		}
+		poison.note(err)
+		reason := reasonOf(err)
+		m.p.metrics.closed.WithLabelValues(reason).Inc()
+		wait := backoff
+		if stop, ok := errors.AsType[*stopError](err); ok {
+			m.p.setState(id, "stopped", err)
+			m.p.log.Error("shard stopped", "shard", id, "reason", stop.reason, "err", err)
+			wait = max(wait, 30*time.Second) // somebody has to act; look now and then whether they have
+		} else {
+			m.p.setState(id, "closed", err)
+			m.p.log.Warn("shard closed, acquiring it again", "shard", id, "reason", reason, "err", err, "in", wait)
+		}
+		if cycle := m.p.cycleOf(id); cycle > reached { // it gets on
+			backoff, reached = m.p.backoff, cycle
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		backoff = min(2*backoff, 2*time.Second)
+	}
+}
+
+// serve is one life of the shard.
+func (m *membership) serve(soft, hard context.Context, id int32, poison *poisoned) (err error) {
+	defer func() { // a fault of a library, or of ours outside a record: it ends this life, not the process
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+			m.p.log.Error("panic in shard", "shard", id, "panic", v)
+		}
+	}()
+	m.p.setState(id, "acquiring", nil)
+	ctx, cancel := context.WithTimeout(soft, m.p.cfg.Cycle.TransactionTimeout.Std()+45*time.Second)
+	began := time.Now()
+	s, err := m.p.acquire(ctx, id, poison)
+	cancel()
+	if err != nil {
+		return err
+	}
+	m.p.metrics.acquire.Observe(time.Since(began).Seconds())
+	m.p.serving(id, s)
+	defer func() {
+		v := recover()
+		if v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+		m.p.serving(id, nil)
+		s.close(err)
+	}()
+	return s.run(soft, hard)
+}
+
+// reasonOf is a short word for metrics.
+func reasonOf(err error) string {
+	if stop, ok := errors.AsType[*stopError](err); ok {
+		return stop.reason
+	}
+	if _, ok := errors.AsType[*poisonError](err); ok {
+		return "poison"
+	}
+	switch {
+	case errors.Is(err, errFenced), errors.Is(err, kerr.ProducerFenced), errors.Is(err, kerr.InvalidProducerEpoch):
+		return "fenced"
+	case errors.Is(err, errDiverged):
+		return "diverged"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed), errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.GroupAuthorizationFailed):
+		return "not_authorized"
+	}
+	return "error"
+}
+
+// run serves the group until ctx ends, or two processes turn out to use one identity. The process stays a member when
+// it stops: a restart within the session timeout moves nothing.
+func (m *membership) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	group.Go(func() { m.watch(ctx, cancel) })
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+			if err := m.commitAdvisory(ctx); err != nil && ctx.Err() == nil {
+				m.p.log.Debug("commit advisory offsets", "err", err)
+			}
+			if err := m.checkLayout(ctx); err != nil {
+				cancel(err)
+			}
+		}
+	}
+	m.removedAll()
+	m.cl.Close()
+	group.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (m *membership) removedAll() {
+	last, done := context.WithTimeout(context.Background(), time.Second)
+	defer done()
+	all := m.all()
+	positions := m.p.Positions()
+	m.removed(all, "released")
+	_ = m.commit(last, positions) // only lag tools miss it
+}
+
+// watch reads the group's errors: there is nothing else to come out of a client that never fetches.
+func (m *membership) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	fenced, at := 0, time.Now()
+	for ctx.Err() == nil {
+		fetched := m.cl.PollFetches(ctx)
+		if fetched.IsClientClosed() {
+			return
+		}
+		for _, e := range fetched.Errors() {
+			if ctx.Err() != nil {
+				return
+			}
+			m.p.log.Warn("consumer group", "err", e.Err)
+			if !errors.Is(e.Err, kerr.FencedInstanceID) {
+				continue
+			}
+			if time.Since(at) > time.Minute {
+				fenced = 0
+			}
+			at = time.Now()
+			if fenced++; fenced == 3 {
+				cancel(fmt.Errorf("another process uses the identity of data directory %s: was it copied? remove identity.json from the copy", m.p.dir.Path))
+			}
+		}
+	}
+}
+
+// checkLayout notices that an input has got more partitions: the shards begin again and read them too.
+func (m *membership) checkLayout(ctx context.Context) error {
+	now, err := InputPartitions(ctx, kadm.NewClient(m.cl), m.p.cfg)
+	if err != nil {
+		return nil // brokers come and go; the shards tell what matters
+	}
+	if maps.Equal(now, m.p.partitions) {
+		return nil
+	}
+	for _, n := range now {
+		if n%m.p.shards != 0 {
+			return dividesError(m.p.shards, now)
+		}
+	}
+	m.p.log.Info("partitions of the inputs have changed", "now", now)
+	m.p.partitions = now
+	all := m.all()
+	m.removed(all, "reopened")
+	m.assigned(all)
+	return nil
+}
+
+func (m *membership) commitAdvisory(ctx context.Context) error { return m.commit(ctx, m.p.Positions()) }
+
+// commit writes input offsets for lag tools. Nothing ever reads them back.
+func (m *membership) commit(ctx context.Context, positions map[string]map[int32]int64) error {
+	if len(positions) == 0 {
+		return nil
+	}
+	found, err := kadm.NewClient(m.cl).ListTopics(ctx, InputTopics(m.p.cfg)...)
+	if err != nil {
+		return err
+	}
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group, req.InstanceID = m.p.cfg.App, &m.p.dir.Instance
+	req.MemberID, req.Generation = m.cl.GroupMetadata()
+	for topic, at := range positions {
+		t := kmsg.NewOffsetCommitRequestTopic()
+		t.Topic, t.TopicID = topic, found[topic].ID // version 10 names topics by id only
+		for n, next := range at {
+			rp := kmsg.NewOffsetCommitRequestTopicPartition()
+			rp.Partition, rp.Offset = n, next
+			t.Partitions = append(t.Partitions, rp)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, m.cl)
+	if err != nil {
+		return err
+	}
+	for _, t := range resp.Topics {
+		for _, rp := range t.Partitions {
+			err = errors.Join(err, kerr.ErrorForCode(rp.ErrorCode))
+		}
+	}
+	return err
+}

@@ -1,0 +1,98 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/asiduo/asiduo/config"
+)
+
+// ClientOptions are the options every client of a cluster has in common.
+func ClientOptions(c config.Kafka) ([]kgo.Opt, error) {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.MaxDecompressBatchBytes(64 << 20),
+		kgo.DisableClientMetrics(),
+		kgo.ClientID("asiduo"),
+	}
+	if c.TLS.Enabled {
+		t, err := tlsConfig(c.TLS)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, kgo.DialTLSConfig(t))
+	}
+	auth := scram.Auth{User: c.SASL.Username, Pass: string(c.SASL.Password)}
+	switch c.SASL.Mechanism {
+	case "PLAIN":
+		opts = append(opts, kgo.SASL(plain.Auth{User: auth.User, Pass: auth.Pass}.AsMechanism()))
+	case "SCRAM-SHA-256":
+		opts = append(opts, kgo.SASL(auth.AsSha256Mechanism()))
+	case "SCRAM-SHA-512":
+		opts = append(opts, kgo.SASL(auth.AsSha512Mechanism()))
+	}
+	return opts, nil
+}
+
+func tlsConfig(c config.TLS) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read kafka.tls.ca_file: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("kafka.tls.ca_file %s holds no certificate in PEM", c.CAFile)
+		}
+	}
+	if c.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read kafka.tls.cert_file and key_file: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+// Ping proves that the brokers can be reached and know us, within ten seconds. It comes before everything else: a
+// client that cannot log in polls in silence.
+func Ping(ctx context.Context, cl *kgo.Client, c config.Kafka) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err := cl.Ping(ctx)
+	if err == nil {
+		return nil
+	}
+	at := strings.Join(c.Brokers, ", ")
+	var dial *net.OpError
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.Is(err, kerr.SaslAuthenticationFailed):
+		return fmt.Errorf("the brokers at %s refuse user %q with %s: wrong user or password", at, c.SASL.Username, c.SASL.Mechanism)
+	case errors.As(err, &unknown):
+		return fmt.Errorf("the certificate of the brokers at %s is signed by an authority we do not know: set kafka.tls.ca_file", at)
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return fmt.Errorf("no broker reachable at %s: %w", at, dial.Err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer from the brokers at %s within 10s: is it the right port, and TLS or SASL as they expect?", at)
+	}
+	return fmt.Errorf("no broker reachable at %s: %w", at, err)
+}

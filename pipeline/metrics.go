@@ -1,0 +1,258 @@
+package pipeline
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/state"
+)
+
+// metrics are all that this package tells Prometheus. Label sets are closed; no label names a customer.
+type metrics struct {
+	consumed     *prometheus.CounterVec
+	deadLetters  *prometheus.CounterVec
+	segments     *prometheus.CounterVec
+	risks        *prometheus.CounterVec
+	cycles       *prometheus.CounterVec
+	phases       *prometheus.HistogramVec
+	commit       prometheus.Histogram
+	acquire      prometheus.Histogram
+	lateness     prometheus.Histogram
+	timersFired  prometheus.Counter
+	closed       *prometheus.CounterVec
+	rebuilds     *prometheus.CounterVec
+	rebalances   prometheus.Counter
+	restored     prometheus.Counter
+	storeTrouble prometheus.Counter
+	storeStalled prometheus.Counter
+	states       *prometheus.GaugeVec
+	lag          *prometheus.GaugeVec
+	lastRecord   *prometheus.GaugeVec
+	horizon      *prometheus.GaugeVec
+	drift        prometheus.Gauge
+
+	mu   sync.Mutex
+	ends map[int32]map[string]map[int32]int64 // of the inputs, as fetches tell
+}
+
+var shardStates = []string{"assigned", "acquiring", "restoring", "running", "disk_full", "closed", "stopped"}
+
+func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
+	m := &metrics{ends: map[int32]map[string]map[int32]int64{}}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "asiduo_" + name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "asiduo_" + name, Help: help}, labels)
+		reg.MustRegister(c)
+		return c
+	}
+	gauges := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "asiduo_" + name, Help: help}, labels)
+		reg.MustRegister(g)
+		return g
+	}
+	seconds := func(name, help string, from, to float64) prometheus.HistogramOpts {
+		return prometheus.HistogramOpts{
+			Name: "asiduo_" + name, Help: help, Buckets: prometheus.ExponentialBucketsRange(from, to, 14),
+			NativeHistogramBucketFactor: 1.2, NativeHistogramMaxBucketNumber: 100,
+		}
+	}
+	histogram := func(name, help string, from, to float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(seconds(name, help, from, to))
+		reg.MustRegister(h)
+		return h
+	}
+	m.consumed = counters("records_consumed_total", "Records read from an input, those without effect included.", "shard", "topic")
+	m.deadLetters = counters("dead_letters_total", "Records that could not be used, by reason.", "shard", "reason")
+	m.segments = counters("segment_changes_total", "Announced changes into a segment, by cause.", "shard", "segment", "cause")
+	m.risks = counters("churn_risk_changes_total", "Announced changes of churn risk, by band after it and cause.", "shard", "band", "cause")
+	m.cycles = counters("cycles_total", "Committed cycles.", "shard")
+	m.phases = prometheus.NewHistogramVec(seconds("cycle_phase_duration_seconds", "Time of a cycle's phases: work, commit (the transaction), store.", 1e-4, 10), []string{"phase"})
+	reg.MustRegister(m.phases)
+	m.commit = histogram("commit_duration_seconds", "Time to end a transaction.", 1e-4, 10)
+	m.acquire = histogram("acquire_duration_seconds", "Time from asking for a shard to serving it.", 1e-2, 600)
+	m.lateness = histogram("timer_lateness_seconds", "Time from the instant at which silence mattered to its being played.", 0.1, 1e6)
+	m.timersFired = counter("timers_fired_total", "Customers moved by silence.")
+	m.closed = counters("shard_closed_total", "Ends of a shard's life for another reason than its assignment, by reason.", "reason")
+	m.rebuilds = counters("store_rebuilds_total", "Stores set aside and rebuilt from the changelog, by reason.", "reason")
+	m.rebalances = counter("assignments_total", "Times that the group gave shards to this process.")
+	m.restored = counter("restored_records_total", "Records of the changelog read when acquiring shards.")
+	m.storeTrouble = counter("store_background_errors_total", "Faults that a store met in the background.")
+	m.storeStalled = counter("store_stalled_seconds_total", "Time that writes to a store had to wait.")
+	m.states = gauges("shard_state", "1 for the state the shard is in.", "shard", "state")
+	m.lag = gauges("lag_records", "Records of an input partition that are not yet processed.", "shard", "topic", "partition")
+	m.lastRecord = gauges("last_record_timestamp_seconds", "Timestamp of the last processed record of an input.", "shard", "topic")
+	m.horizon = gauges("horizon_timestamp_seconds", "Instant up to which silence has been played.", "shard")
+	m.drift = gauges("clock_difference_seconds", "The machine's clock minus the brokers'.").WithLabelValues()
+	reg.MustRegister(storeCollector{p})
+	return m
+}
+
+func label(n int32) string { return strconv.Itoa(int(n)) }
+
+func (m *metrics) phase(name string, began time.Time) {
+	m.phases.WithLabelValues(name).Observe(time.Since(began).Seconds())
+}
+
+func (m *metrics) state(id int32, name string) {
+	for _, s := range shardStates {
+		v := 0.0
+		if s == name {
+			v = 1
+		}
+		m.states.WithLabelValues(label(id), s).Set(v)
+	}
+}
+
+// end notes where a fetch said that a partition ends.
+func (m *metrics) end(id int32, topic string, partition int32, end int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ends[id] == nil {
+		m.ends[id] = map[string]map[int32]int64{}
+	}
+	if m.ends[id][topic] == nil {
+		m.ends[id][topic] = map[int32]int64{}
+	}
+	m.ends[id][topic][partition] = end
+}
+
+// progress tells lag and horizon after a cycle.
+func (m *metrics) progress(s *shard) {
+	shard := label(s.id)
+	m.mu.Lock()
+	for topic, ends := range m.ends[s.id] {
+		for partition, end := range ends {
+			m.lag.WithLabelValues(shard, topic, label(partition)).Set(float64(max(end-s.next[topic][partition], 0)))
+		}
+	}
+	m.mu.Unlock()
+	m.horizon.WithLabelValues(shard).Set(float64(s.silence.played) / 1000)
+	if s.clock.kind == "broker" {
+		m.drift.Set(s.clock.drift().Seconds())
+	}
+}
+
+// forget drops what a shard told while it was ours.
+func (m *metrics) forget(id int32) {
+	m.mu.Lock()
+	delete(m.ends, id)
+	m.mu.Unlock()
+	only := prometheus.Labels{"shard": label(id)}
+	m.states.DeletePartialMatch(only)
+	m.lag.DeletePartialMatch(only)
+	m.lastRecord.DeletePartialMatch(only)
+	m.horizon.DeletePartialMatch(only)
+}
+
+// tallies are what a cycle has done; they are told once it is true.
+type tallies struct {
+	records  map[string]int
+	last     map[string]time.Time
+	rejected map[reason]int
+	segments map[[2]string]int
+	risks    map[[2]string]int
+	late     []state.Instant
+}
+
+func (t *tallies) reset() {
+	if t.records == nil {
+		*t = tallies{map[string]int{}, map[string]time.Time{}, map[reason]int{}, map[[2]string]int{}, map[[2]string]int{}, nil}
+	}
+	clear(t.records)
+	clear(t.last)
+	clear(t.rejected)
+	clear(t.segments)
+	clear(t.risks)
+	t.late = t.late[:0]
+}
+
+func (t *tallies) consumed(r *kgo.Record) {
+	t.records[r.Topic]++
+	t.last[r.Topic] = r.Timestamp
+}
+
+func (t *tallies) change(rules *state.RuleSet, c *state.Change) {
+	if c.Kind == state.SegmentChange {
+		t.segments[[2]string{rules.SegmentName(c.Is.Published), c.Cause.String()}]++
+		return
+	}
+	band := c.Is.Band.String()
+	if band == "" {
+		band = "none"
+	}
+	t.risks[[2]string{band, c.Cause.String()}]++
+}
+
+func (t *tallies) fired(late state.Instant) { t.late = append(t.late, late) }
+
+// cycle tells what a committed cycle has done.
+func (m *metrics) cycle(id int32, c *cycle) {
+	shard, t := label(id), &c.tally
+	m.cycles.WithLabelValues(shard).Inc()
+	for topic, n := range t.records {
+		m.consumed.WithLabelValues(shard, topic).Add(float64(n))
+		m.lastRecord.WithLabelValues(shard, topic).Set(float64(t.last[topic].UnixMilli()) / 1000)
+	}
+	for r, n := range t.rejected {
+		m.deadLetters.WithLabelValues(shard, string(r)).Add(float64(n))
+	}
+	for k, n := range t.segments {
+		m.segments.WithLabelValues(shard, k[0], k[1]).Add(float64(n))
+	}
+	for k, n := range t.risks {
+		m.risks.WithLabelValues(shard, k[0], k[1]).Add(float64(n))
+	}
+	m.timersFired.Add(float64(len(t.late)))
+	for _, late := range t.late {
+		m.lateness.Observe(float64(late) / 1000)
+	}
+}
+
+// storeCollector reads the databases' own figures when somebody scrapes; no scan is made for it.
+type storeCollector struct{ p *Pipeline }
+
+var (
+	storeDisk      = prometheus.NewDesc("asiduo_store_disk_bytes", "Bytes of a shard's database on disk.", []string{"shard"}, nil)
+	storeMemtables = prometheus.NewDesc("asiduo_store_memtable_bytes", "Bytes of a shard's write buffers.", []string{"shard"}, nil)
+	storeReads     = prometheus.NewDesc("asiduo_store_read_amplification", "Levels of a shard's database that a read may visit.", []string{"shard"}, nil)
+	storeDebt      = prometheus.NewDesc("asiduo_store_compaction_debt_bytes", "Bytes of a shard's database that wait to be compacted.", []string{"shard"}, nil)
+	storeHits      = prometheus.NewDesc("asiduo_store_block_cache_hits_total", "Reads answered from the block cache.", nil, nil)
+	storeMisses    = prometheus.NewDesc("asiduo_store_block_cache_misses_total", "Reads that the block cache could not answer.", nil, nil)
+)
+
+// Describe names the figures.
+func (c storeCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{storeDisk, storeMemtables, storeReads, storeDebt, storeHits, storeMisses} {
+		out <- d
+	}
+}
+
+// Collect reads them.
+func (c storeCollector) Collect(out chan<- prometheus.Metric) {
+	shared := false
+	for _, st := range c.p.Status() {
+		v, err := c.p.View(st.Shard) // holds the database open meanwhile
+		if err != nil {
+			continue
+		}
+		m, shard := v.Metrics(), label(st.Shard)
+		out <- prometheus.MustNewConstMetric(storeDisk, prometheus.GaugeValue, float64(m.DiskSpaceUsage()), shard)
+		out <- prometheus.MustNewConstMetric(storeMemtables, prometheus.GaugeValue, float64(m.MemTable.Size), shard)
+		out <- prometheus.MustNewConstMetric(storeReads, prometheus.GaugeValue, float64(m.ReadAmp()), shard)
+		out <- prometheus.MustNewConstMetric(storeDebt, prometheus.GaugeValue, float64(m.Compact.EstimatedDebt), shard)
+		if !shared {
+			out <- prometheus.MustNewConstMetric(storeHits, prometheus.CounterValue, float64(m.BlockCache.Hits))
+			out <- prometheus.MustNewConstMetric(storeMisses, prometheus.CounterValue, float64(m.BlockCache.Misses))
+			shared = true
+		}
+		_ = v.Close()
+	}
+}

@@ -1,0 +1,253 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/sinks/events"
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// shard is one acquisition of one shard: one goroutine, one store, one client. It is never repaired: any error closes
+// it, and the shard is acquired again.
+type shard struct {
+	p     *Pipeline
+	id    int32
+	owner string
+	cl    *kgo.Client
+	adm   *kadm.Client
+	store *store.Store
+	mark  store.Mark // as committed
+	epoch int32      // leader epoch of the changelog when the owner record was read
+	clock clock
+	ids   map[string]string // topic ids as they were when the shard was acquired
+
+	dec     *decoder
+	enc     *events.Encoder
+	place   Partitioner
+	overlay *overlay
+	cycle   cycle
+	silence horizon
+	pending []*kgo.Record // polled, not yet in a cycle
+	next    map[string]map[int32]int64
+	poison  *poisoned
+}
+
+// Step is a point between two steps of an acquisition or a cycle, where a test may stop the shard as a crash would.
+type Step string
+
+// The steps in their order.
+const (
+	BeforeInit    Step = "before_init"
+	AfterInit     Step = "after_init"
+	BeforeOwner   Step = "before_owner" // before the owner record's transaction ends
+	AfterOwner    Step = "after_owner"
+	AfterRestore  Step = "after_restore"
+	BeforeProduce Step = "before_produce"
+	BeforeEnd     Step = "before_end"
+	AfterEnd      Step = "after_end"
+	AfterApply    Step = "after_apply"
+)
+
+// stopError is a reason that another attempt will not heal soon: somebody has to act.
+type stopError struct {
+	reason string
+	err    error
+}
+
+func (e *stopError) Error() string { return e.err.Error() }
+func (e *stopError) Unwrap() error { return e.err }
+
+var (
+	errFenced   = errors.New("a newer owner has taken the shard")
+	errDiverged = errors.New("the store holds what the changelog does not")
+)
+
+func transactionalID(app string, shard int32) string { return fmt.Sprintf("%s-%d", app, shard) }
+
+// acquire makes this process the only owner of the shard and its store equal to the changelog. ctx bounds it.
+func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *shard, err error) {
+	s := &shard{p: p, id: id, owner: rand.Text(), poison: poison, clock: clock{kind: p.cfg.Time.Clock, manual: p.deps.Manual}}
+	defer func() {
+		if err != nil {
+			s.close(err)
+		}
+	}()
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	if err := s.at(BeforeInit); err != nil {
+		return nil, err
+	}
+	// The lock. When it returns, every older transaction of this id has ended and every older owner is fenced.
+	if _, _, err := s.cl.ProducerID(ctx); err != nil {
+		return nil, fmt.Errorf("take transactional id %s: %w", transactionalID(p.cfg.App, id), err)
+	}
+	if err := s.at(AfterInit); err != nil {
+		return nil, err
+	}
+	look, err := lookAround(ctx, s.adm, p.cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.ids = look.ids
+	value, err := json.Marshal(map[string]string{"owner": s.owner, "instance": p.dir.Instance})
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	record := &kgo.Record{Topic: changelogTopic(p.cfg.App), Partition: id, Key: []byte(ownerKey), Value: value}
+	if err := s.transact(ctx, []*kgo.Record{record}, BeforeOwner, AfterOwner); err != nil {
+		return nil, fmt.Errorf("write owner record: %w", err)
+	}
+	p.setState(id, "restoring", nil)
+	if err := s.restore(ctx, record.Offset, began); err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	}
+	if err := s.at(AfterRestore); err != nil {
+		return nil, err
+	}
+	return s, s.resume(look)
+}
+
+// open opens the store and the client. A store that does not open is set aside: the changelog has everything.
+func (s *shard) open() (err error) {
+	p := s.p
+	if s.store, err = store.Open(p.dir.Shard(s.id), p.storeOptions(s.id)); err != nil {
+		if !store.Corrupt(err) {
+			return err
+		}
+		p.log.Warn("store does not open and is set aside", "shard", s.id, "err", err)
+		p.metrics.rebuilds.WithLabelValues("corrupt").Inc()
+		if err := p.dir.SetAside(s.id); err != nil {
+			return err
+		}
+		if s.store, err = store.Open(p.dir.Shard(s.id), p.storeOptions(s.id)); err != nil {
+			return err
+		}
+	}
+	var found bool
+	if s.mark, found, err = s.store.Mark(); err != nil {
+		return err
+	}
+	from := kgo.NewOffset().AtStart()
+	if found {
+		from = kgo.NewOffset().At(s.mark.Offset)
+	}
+	c := p.cfg.Cycle
+	if s.cl, err = kgo.NewClient(append(p.clientOpts,
+		kgo.TransactionalID(transactionalID(p.cfg.App, s.id)),
+		kgo.TransactionTimeout(c.TransactionTimeout.Std()),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{changelogTopic(p.cfg.App): {s.id: from}}),
+		kgo.KeepControlRecords(), // our position must pass them to reach the end
+		kgo.FetchMaxBytes(int32(c.FetchBuffer.Bytes())), kgo.FetchMaxPartitionBytes(int32(min(c.FetchBuffer.Bytes()/2, 2<<20))),
+		kgo.MaxConcurrentFetches(1), kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.MaxBufferedRecords(1<<20), kgo.ProducerLinger(50*time.Millisecond), // flushed at the end of each cycle
+	)...); err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	s.adm = kadm.NewClient(s.cl)
+	return nil
+}
+
+// resume turns the client from the changelog to the inputs, at the last checkpoint.
+func (s *shard) resume(look *layout) (err error) {
+	p := s.p
+	s.next = map[string]map[int32]int64{}
+	from := map[string]map[int32]kgo.Offset{}
+	for _, topic := range InputTopics(p.cfg) {
+		was := s.mark.Inputs[topic]
+		if was.TopicID != "" && was.TopicID != look.ids[topic] {
+			return &stopError{"input_recreated", fmt.Errorf("input topic %q was deleted and made again (id %s, was %s): its offsets mean other records now", topic, look.ids[topic], was.TopicID)}
+		}
+		s.next[topic], from[topic] = map[int32]int64{}, map[int32]kgo.Offset{}
+		for n := s.id; n < look.partitions[topic]; n += look.shards {
+			from[topic][n] = kgo.NewOffset().AtStart()
+			if next, ok := was.Next[n]; ok {
+				from[topic][n] = kgo.NewOffset().At(next)
+				s.next[topic][n] = next
+			}
+		}
+	}
+	if s.dec, err = newDecoder(p.cfg); err != nil {
+		return err
+	}
+	if s.place, err = NewPartitioner(p.cfg.Inputs.Partitioner); err != nil {
+		return err
+	}
+	s.enc = events.New(p.cfg.App, p.cfg.Epoch, p.params, p.cfg.Currency, p.cfg.Digits())
+	s.overlay = newOverlay(s.store, newHotCache(p.cfg.State.HotCache.Bytes()/int64(p.shards)))
+	s.silence.played = s.mark.Horizon
+	s.cl.RemoveConsumePartitions(map[string][]int32{changelogTopic(p.cfg.App): {s.id}})
+	s.cl.AddConsumePartitions(from)
+	return nil
+}
+
+// transact is the only place that ends a transaction. After an error the shard is closed, so nothing is aborted here:
+// the next owner's InitProducerID does it.
+func (s *shard) transact(ctx context.Context, rs []*kgo.Record, before, after Step) error {
+	if err := s.cl.BeginTransaction(); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	var first kgo.FirstErrPromise
+	for _, r := range rs {
+		s.cl.Produce(ctx, r, first.Promise())
+	}
+	// Flush honours ctx; waiting for the promises alone would hang while a broker is away. EndTransaction returns nil
+	// after committing only what succeeded, so every promise is looked at before.
+	if err := s.cl.Flush(ctx); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	if err := first.Err(); err != nil {
+		return fmt.Errorf("produce: %w", err)
+	}
+	if err := s.at(before); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := s.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		return fmt.Errorf("end: %w", err)
+	}
+	s.p.metrics.commit.Observe(time.Since(began).Seconds())
+	return s.at(after)
+}
+
+// at is where a test may stop the shard.
+func (s *shard) at(step Step) error {
+	if s.p.deps.Interrupt == nil {
+		return nil
+	}
+	return s.p.deps.Interrupt(s.id, step)
+}
+
+// close ends the client and the store. After an error what the store has in memory is not worth writing: the changelog
+// has it.
+func (s *shard) close(why error) {
+	if s.cl != nil {
+		s.cl.Close()
+	}
+	if s.store == nil {
+		return
+	}
+	if err := s.store.Close(why == nil); err != nil {
+		s.p.log.Warn("close store", "shard", s.id, "err", err)
+	}
+	if errors.Is(why, errDiverged) || store.Corrupt(why) {
+		s.p.log.Warn("store is set aside and will be rebuilt from the changelog", "shard", s.id, "err", why)
+		s.p.metrics.rebuilds.WithLabelValues("diverged").Inc()
+		if err := s.p.dir.SetAside(s.id); err != nil {
+			s.p.log.Error("set store aside", "shard", s.id, "err", err)
+		}
+	}
+}
+
+// parameters are those the shard scores by.
+func (s *shard) parameters() *state.Parameters { return s.p.params }

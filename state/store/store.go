@@ -1,0 +1,243 @@
+// Package store keeps the customers of one shard in a Pebble database: customers, interactions, timers and the
+// checkpoint that says how far they go. It writes no log of its own: the changelog topic is the log, and what a crash
+// takes is read from there again. It knows neither Kafka nor what the bytes of a customer mean, but for the instant at
+// which silence matters.
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/asiduo/asiduo/state"
+)
+
+// Options are how a store is opened. All are needed.
+type Options struct {
+	FS       vfs.FS
+	Cache    *pebble.Cache // shared by the stores of a process
+	Memtable uint64        // bytes
+	Report   Report
+	ReadOnly bool
+}
+
+// Report is told what a database says about itself; its functions are called from the database's goroutines.
+type Report struct {
+	Trouble func(error)         // a background fault: it retries until the cause is gone
+	Stall   func(time.Duration) // writes had to wait
+}
+
+// Checkpoint is how far a shard has come: the last record of each cycle in the changelog, and the store's own copy.
+type Checkpoint struct {
+	Owner    string                    `json:"owner"` // one acquisition, not one process
+	Cycle    uint64                    `json:"cycle"`
+	Inputs   map[string]InputPositions `json:"inputs"`  // by topic
+	Horizon  state.Instant             `json:"horizon"` // silence has been played up to here
+	Versions state.Versions            `json:"versions"`
+}
+
+// InputPositions are the next offsets to read of one input, by partition.
+type InputPositions struct {
+	TopicID string          `json:"topic_id"`
+	Next    map[int32]int64 `json:"next"`
+}
+
+// Position is where a checkpoint lies in the changelog.
+type Position struct {
+	TopicID string `json:"topic_id"`
+	Offset  int64  `json:"offset"`
+	Epoch   int32  `json:"epoch"`   // of the leader
+	Written int64  `json:"written"` // the brokers' time, ms
+}
+
+// Mark is a checkpoint and where it lies: what a store is the state of.
+type Mark struct {
+	Checkpoint
+	Position
+}
+
+// ErrClosed is returned to readers of a store that is being closed.
+var ErrClosed = errors.New("the shard is being closed")
+
+// Store is one shard's database. One goroutine writes; others read through Views.
+type Store struct {
+	db      *pebble.DB
+	closing atomic.Bool
+	readers sync.RWMutex // held by views, so that the database outlives them
+}
+
+// Open opens the database in dir, making it if there is none.
+func Open(dir string, o Options) (*Store, error) {
+	opts := &pebble.Options{
+		FS: o.FS, Cache: o.Cache, MemTableSize: o.Memtable, DisableWAL: true, ReadOnly: o.ReadOnly,
+		FormatMajorVersion: pebble.FormatTableFormatV6, Logger: panicLogger{},
+		EventListener: &pebble.EventListener{},
+	}
+	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	if o.Report.Trouble != nil {
+		opts.EventListener.BackgroundError = func(err error) {
+			o.Report.Trouble(err)
+			time.Sleep(50 * time.Millisecond) // a full disk makes the retry loop spin
+		}
+		opts.EventListener.DataCorruption = func(i pebble.DataCorruptionInfo) { o.Report.Trouble(i.Details) }
+	}
+	if o.Report.Stall != nil {
+		var since atomic.Int64
+		opts.EventListener.WriteStallBegin = func(pebble.WriteStallBeginInfo) { since.Store(time.Now().UnixNano()) }
+		opts.EventListener.WriteStallEnd = func() { o.Report.Stall(time.Since(time.Unix(0, since.Load()))) }
+	}
+	db, err := pebble.Open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	return &Store{db: db}, nil
+}
+
+// panicLogger turns what Pebble calls fatal into a panic, which closes the shard; the default would end the process.
+type panicLogger struct{}
+
+func (panicLogger) Infof(string, ...any)           {}
+func (panicLogger) Errorf(string, ...any)          {}
+func (panicLogger) Fatalf(format string, a ...any) { panic(fmt.Errorf(format, a...)) }
+
+// Close waits for readers and closes the database. With flush, what is in memory is written first.
+func (s *Store) Close(flush bool) error {
+	s.closing.Store(true)
+	s.readers.Lock()
+	defer s.readers.Unlock()
+	var err error
+	if flush {
+		err = s.db.Flush()
+	}
+	return errors.Join(err, s.db.Close())
+}
+
+// Flush begins to write what is in memory and does not wait.
+func (s *Store) Flush() error {
+	_, err := s.db.AsyncFlush()
+	return err
+}
+
+// Corrupt says whether an error means that the bytes on disk are wrong, so that the store must be rebuilt.
+func Corrupt(err error) bool {
+	return errors.Is(err, state.ErrCorrupt) || pebble.IsCorruptionError(err)
+}
+
+// Mark is what the store is the state of; false if it is empty.
+func (s *Store) Mark() (m Mark, ok bool, err error) {
+	b, ok, err := get(s.db, metaKey("mark"), nil)
+	if err != nil || !ok {
+		return m, false, err
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, false, fmt.Errorf("read mark: %w", errors.Join(state.ErrCorrupt, err))
+	}
+	return m, true, nil
+}
+
+// Get appends the value of key to b.
+func (s *Store) Get(key, b []byte) ([]byte, bool, error) { return get(s.db, key, b) }
+
+func get(r pebble.Reader, key, b []byte) ([]byte, bool, error) {
+	v, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return b, false, nil
+	}
+	if err != nil {
+		return b, false, fmt.Errorf("read store: %w", err)
+	}
+	b = append(b, v...)
+	return b, true, closer.Close()
+}
+
+// Timer is a customer to be looked at.
+type Timer struct {
+	At state.Instant
+	ID string
+}
+
+// Due appends the earliest timers up to and including the instant until, at most n of them.
+func (s *Store) Due(until state.Instant, n int, ts []Timer) (_ []Timer, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: []byte{timerPrefix},
+		UpperBound: TimerKey(nil, until+1, "")[:9],
+	})
+	if err != nil {
+		return ts, fmt.Errorf("read timers: %w", err)
+	}
+	defer closeInto(it, &err)
+	for ok := it.First(); ok && n > 0; ok = it.Next() {
+		at, id := timerOf(it.Key())
+		ts = append(ts, Timer{at, id})
+		n--
+	}
+	if err := it.Error(); err != nil {
+		return ts, fmt.Errorf("read timers: %w", err)
+	}
+	return ts, nil
+}
+
+func closeInto(c io.Closer, err *error) { *err = errors.Join(*err, c.Close()) }
+
+// Batch is what becomes true together.
+type Batch struct {
+	s   *Store
+	b   *pebble.Batch
+	key []byte
+}
+
+// NewBatch begins a batch.
+func (s *Store) NewBatch() *Batch { return &Batch{s: s, b: s.db.NewBatch()} }
+
+// Put writes a record under a key of the changelog; an empty value deletes it.
+func (b *Batch) Put(key, value []byte) error {
+	if len(value) == 0 {
+		return b.b.Delete(key, nil)
+	}
+	return b.b.Set(key, value, nil)
+}
+
+// Arm asks for a look at a customer.
+func (b *Batch) Arm(at state.Instant, id string) error {
+	if at == state.Never {
+		return nil
+	}
+	b.key = TimerKey(b.key[:0], at, id)
+	return b.b.Set(b.key, nil, nil)
+}
+
+// Disarm removes a timer that has come up.
+func (b *Batch) Disarm(t Timer) error {
+	b.key = TimerKey(b.key[:0], t.At, t.ID)
+	return b.b.Delete(b.key, nil)
+}
+
+// SetMark says what the store is the state of after this batch.
+func (b *Batch) SetMark(m *Mark) error {
+	v, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return b.b.Set(metaKey("mark"), v, nil)
+}
+
+// Len is the size of the batch in bytes.
+func (b *Batch) Len() int { return b.b.Len() }
+
+// Commit makes the batch true, all of it or nothing.
+func (b *Batch) Commit() error {
+	if err := b.b.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("write store: %w", err)
+	}
+	return b.b.Close()
+}
+
+// Discard forgets the batch.
+func (b *Batch) Discard() { _ = b.b.Close() }
