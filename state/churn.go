@@ -34,7 +34,7 @@ const lastChurnDay = 3650
 
 // on is the probability of no order within the horizon after e days of silence.
 func (c *Churn) on(t *tally, e int) Millionths {
-	x, tx := float64(t.occasions-1), float64(t.lastDay-t.firstDay)
+	x, tx := float64(t.occasions.Days-1), float64(t.occasions.LastDay-t.occasions.FirstDay)
 	var p float64
 	if c.Method == ByMBGNBD {
 		p = c.MBGNBD.NoOrder(x, tx, float64(e), float64(c.Horizon))

@@ -101,9 +101,9 @@ func (s *Settled) appendTo(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(s.Net))
 	b = binary.AppendUvarint(b, uint64(s.First))
 	b = binary.AppendUvarint(b, uint64(s.Last-s.First))
-	b = binary.AppendUvarint(b, uint64(s.Occasions))
+	b = binary.AppendUvarint(b, uint64(s.Days))
 	b = binary.AppendVarint(b, int64(s.FirstDay))
-	return binary.AppendVarint(b, int64(s.LastDay-s.FirstDay))
+	return binary.AppendUvarint(b, uint64(s.LastDay-s.FirstDay)<<1|uint64(bit(s.Eve)))
 }
 
 func (o *Order) appendTo(b []byte, before Instant) []byte {
@@ -185,9 +185,10 @@ func (s *Settled) decode(d *decoder) {
 	s.Orders, s.Net = int64(d.uvarint()), Money(d.uvarint())
 	s.First = Instant(d.uvarint())
 	s.Last = s.First + Instant(d.uvarint())
-	s.Occasions = int64(d.uvarint())
+	s.Days = int64(d.uvarint())
 	s.FirstDay = int32(d.varint())
-	s.LastDay = s.FirstDay + int32(d.varint())
+	span := d.uvarint()
+	s.LastDay, s.Eve = s.FirstDay+int32(span>>1), span&1 != 0
 }
 
 // AppendTo appends the encoding of n to b. Equal facts give equal bytes.

@@ -16,11 +16,30 @@ type Ledger struct {
 
 // Settled are the counted orders that are too old to be corrected (semantics 4.6).
 type Settled struct {
-	Orders            int64
-	Net               Money
-	First, Last       Instant
-	Occasions         int64 // distinct calendar days
+	Orders      int64
+	Net         Money
+	First, Last Instant
+	Occasions
+}
+
+// Occasions are the distinct calendar days of a customer's orders. Days follow time, except where a zone's clock is set
+// back across midnight: then the day before the last may come once more.
+type Occasions struct {
+	Days              int64
 	FirstDay, LastDay int32
+	Eve               bool // the day before LastDay is one of them
+}
+
+// add counts the day of an order; orders come in the order of their time.
+func (o *Occasions) add(day int32) {
+	switch {
+	case o.Days == 0:
+		*o = Occasions{Days: 1, FirstDay: day, LastDay: day}
+	case day > o.LastDay:
+		o.Days, o.LastDay, o.Eve = o.Days+1, day, day == o.LastDay+1
+	case day < o.LastDay && !o.Eve:
+		o.Days, o.FirstDay, o.Eve = o.Days+1, min(o.FirstDay, day), true
+	}
 }
 
 // Refusal is the reason why a customer cannot take a fact; empty means that it can.
@@ -140,12 +159,10 @@ func (l *Ledger) settle(t, window Instant) {
 
 // add folds one order; orders come in the order of their time.
 func (s *Settled) add(o *Order, net Money) {
-	switch {
-	case s.Orders == 0:
-		s.First, s.FirstDay, s.LastDay, s.Occasions = o.OrderedAt, o.Day, o.Day, 1
-	case o.Day > s.LastDay:
-		s.Occasions, s.LastDay = s.Occasions+1, o.Day
+	if s.Orders == 0 {
+		s.First = o.OrderedAt
 	}
+	s.Occasions.add(o.Day)
 	s.Orders++
 	s.Last = o.OrderedAt
 	if s.Net += net; s.Net < 0 { // after 9,223 orders of the greatest amount
@@ -161,22 +178,20 @@ type counted struct {
 
 // tally is what scores need of a ledger.
 type tally struct {
-	orders            int64 // counted ever
-	first, last       Instant
-	lifetime          Money
-	occasions         int64
-	firstDay, lastDay int32
-	comeback          Instant   // the last order after a gap of a comeback; 0 if there is none
-	window            []counted // in time order; at the instant of the evaluation all of them are inside
-	revenue           Money     // of the window
+	orders      int64 // counted ever
+	first, last Instant
+	lifetime    Money
+	occasions   Occasions
+	comeback    Instant   // the last order after a gap of a comeback; 0 if there is none
+	window      []counted // in time order; at the instant of the evaluation all of them are inside
+	revenue     Money     // of the window
 }
 
 // fill makes t the tally of l.
 func (t *tally) fill(l *Ledger, p *Parameters) {
 	s := &l.Settled
 	*t = tally{
-		orders: s.Orders, first: s.First, last: s.Last, lifetime: s.Net,
-		occasions: s.Occasions, firstDay: s.FirstDay, lastDay: s.LastDay, window: t.window[:0],
+		orders: s.Orders, first: s.First, last: s.Last, lifetime: s.Net, occasions: s.Occasions, window: t.window[:0],
 	}
 	gap := p.Recency[2]
 	for i := range l.Orders {
@@ -186,13 +201,11 @@ func (t *tally) fill(l *Ledger, p *Parameters) {
 			continue
 		}
 		if t.orders == 0 {
-			t.first, t.firstDay, t.lastDay, t.occasions = o.OrderedAt, o.Day, o.Day, 1
-		} else {
-			if o.OrderedAt-t.last > gap {
-				t.comeback = o.OrderedAt
-			}
-			t.addDay(l, i, o.Day)
+			t.first = o.OrderedAt
+		} else if o.OrderedAt-t.last > gap {
+			t.comeback = o.OrderedAt
 		}
+		t.occasions.add(o.Day)
 		t.orders++
 		t.last = o.OrderedAt
 		t.revenue += net
@@ -200,24 +213,5 @@ func (t *tally) fill(l *Ledger, p *Parameters) {
 	}
 	if t.lifetime += t.revenue; t.lifetime < 0 {
 		t.lifetime = 1<<63 - 1
-	}
-}
-
-// addDay counts the calendar day of order i. Days follow time but where a zone's clock is set back across midnight;
-// only then the earlier orders have to be looked through.
-func (t *tally) addDay(l *Ledger, i int, day int32) {
-	switch {
-	case day > t.lastDay:
-		t.occasions, t.lastDay = t.occasions+1, day
-	case day < t.lastDay:
-		for j := range i {
-			if o := &l.Orders[j]; o.Day == day && l.net(o) > 0 {
-				return
-			}
-		}
-		if t.orders == l.Settled.Orders || day != l.Settled.LastDay {
-			t.occasions++
-			t.firstDay = min(t.firstDay, day)
-		}
 	}
 }

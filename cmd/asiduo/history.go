@@ -197,35 +197,46 @@ func (r *historyReader) failLine(err error) bool {
 	return r.fail(err)
 }
 
-// open calls read with the file's text: unpacked if it is gzip, without a byte order mark. An error of read ends
-// the file.
+// open calls read with the file's text. An error of read ends the file.
 func (r *historyReader) open(name string, read func(*bufio.Reader) error) {
 	if r.stopped {
 		return
 	}
-	err := func() error {
-		f, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in := bufio.NewReaderSize(f, 1<<16)
-		// The first bytes decide, not the name: downloads lose their endings.
-		if head, _ := in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
-			unpacked, err := gzip.NewReader(in)
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			in = bufio.NewReaderSize(unpacked, 1<<16)
-		}
-		if head, _ := in.Peek(3); string(head) == "\uFEFF" {
-			_, _ = in.Discard(3)
-		}
-		return read(in)
-	}()
+	f, err := openText(name)
+	if err == nil {
+		err = read(f.Reader)
+		_ = f.Close()
+	}
 	if err != nil {
 		r.fail(err)
 	}
+}
+
+// textFile is a file's text: unpacked if it is gzip, without a byte order mark.
+type textFile struct {
+	*bufio.Reader
+	io.Closer
+}
+
+func openText(name string) (*textFile, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	t := &textFile{bufio.NewReaderSize(f, 1<<16), f}
+	// The first bytes decide, not the name: downloads lose their endings.
+	if head, _ := t.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
+		unpacked, err := gzip.NewReader(t.Reader)
+		if err != nil {
+			_ = f.Close()
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		t.Reader = bufio.NewReaderSize(unpacked, 1<<16)
+	}
+	if head, _ := t.Peek(3); string(head) == "\uFEFF" {
+		_, _ = t.Discard(3)
+	}
+	return t, nil
 }
 
 // eachLine calls do with every line that is not blank, until do says stop.

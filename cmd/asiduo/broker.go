@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
+)
+
+// maxMessage is the greatest record that simulate and demo put into an input: it must hold what is too large for the
+// pipeline.
+const maxMessage = 64 << 20
+
+// embeddedBroker starts a broker inside this process, on loopback, without anything on disk.
+func embeddedBroker() (address string, stop func(), err error) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{
+		"group.initial.rebalance.delay.ms": "0",
+		"message.max.bytes":                fmt.Sprint(maxMessage),
+	}))
+	if err != nil {
+		return "", nil, fmt.Errorf("start the embedded broker: %w", err)
+	}
+	return cluster.ListenAddrs()[0], cluster.Close, nil
+}
+
+// admin is a client for everything but the pipeline itself.
+func admin(ctx context.Context, c config.Kafka, more ...kgo.Opt) (*kgo.Client, *kadm.Client, error) {
+	opts, err := pipeline.ClientOptions(c)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	cl, err := kgo.NewClient(append(opts, more...)...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make client: %w", err)
+	}
+	if err := pipeline.Ping(ctx, cl, c); err != nil {
+		cl.Close()
+		return nil, nil, err
+	}
+	return cl, kadm.NewClient(cl), nil
+}
+
+// createInputs makes the input topics of a simulation: they keep producers' timestamps, however old or far ahead.
+func createInputs(ctx context.Context, adm *kadm.Client, c config.Config, partitions int32) error {
+	forever, any, size := "-1", "9223372036854775807", fmt.Sprint(maxMessage)
+	create := "CreateTime"
+	for _, topic := range pipeline.InputTopics(c) {
+		_, err := adm.CreateTopic(ctx, partitions, 1, map[string]*string{
+			"retention.ms": &forever, "message.timestamp.type": &create, "max.message.bytes": &size,
+			"message.timestamp.before.max.ms": &any, "message.timestamp.after.max.ms": &any,
+		}, topic)
+		if err != nil {
+			return fmt.Errorf("create topic %q: %w (a simulation needs a broker without the topics of the application)", topic, err)
+		}
+	}
+	return nil
+}
+
+// deleteTopics removes what a simulation has made on a broker that lives on, and waits until it is gone.
+func deleteTopics(ctx context.Context, adm *kadm.Client, c config.Config) error {
+	names := pipeline.InputTopics(c)
+	for _, t := range pipeline.OwnTopics(c) {
+		names = append(names, t.Name)
+	}
+	deleted, err := adm.DeleteTopics(ctx, names...)
+	if err == nil {
+		err = deleted.Error()
+	}
+	_, groupErr := adm.DeleteGroups(ctx, c.App)
+	if err = errors.Join(err, groupErr); err != nil {
+		return fmt.Errorf("delete topics: %w", err)
+	}
+	for {
+		found, err := adm.ListTopics(ctx, names...)
+		if err != nil {
+			return fmt.Errorf("list topics: %w", err)
+		}
+		left := 0
+		for _, t := range found {
+			left += len(t.Partitions)
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}

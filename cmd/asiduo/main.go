@@ -1,0 +1,112 @@
+// Command asiduo is a streaming scoring pipeline over Kafka: it says within a second which customers are becoming loyal
+// and which are slipping away, also when they do nothing. It is the only package that knows every other.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	_ "time/tzdata" // zones on machines without a database of their own
+
+	"github.com/spf13/cobra"
+
+	"github.com/asiduo/asiduo/config"
+)
+
+// Exit codes.
+const (
+	exitGood   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is a fault of the command line or the configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	cmd := newRoot()
+	err := cmd.ExecuteContext(ctx)
+	stop()
+	os.Exit(exitCode(os.Stderr, err))
+}
+
+// exitCode tells the error and what to exit with.
+func exitCode(w *os.File, err error) int {
+	if err == nil {
+		return exitGood
+	}
+	var faults config.Faults
+	_, usage := errors.AsType[usageError](err)
+	if errors.As(err, &faults) {
+		fmt.Fprintln(w, faults)
+		return exitUsage
+	}
+	fmt.Fprintln(w, "asiduo:", err)
+	if usage {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "asiduo",
+		Short: "Which customers are becoming loyal, and which are slipping away, within a second",
+		Long: `asiduo reads purchases and interactions from Kafka, keeps every customer's recency, frequency, money, life cycle and
+churn risk, and tells the moment a customer changes segment or becomes a risk, also when the customer does nothing.
+
+Exit codes: 0 good, 1 failed, 2 wrong usage or configuration.`,
+		Example:       "  asiduo demo                          # real orders through the real pipeline, nothing to set up\n  asiduo init -c asiduo.yaml && asiduo run -c asiduo.yaml",
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w\nSee '%s --help'.", err, cmd.CommandPath())}
+	})
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newSimulate(), newReplay())
+	for _, c := range root.Commands() {
+		wrapArgs(c)
+	}
+	return root
+}
+
+// wrapArgs makes wrong arguments an error of usage.
+func wrapArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{fmt.Errorf("%w\nSee '%s --help'.", err, cmd.CommandPath())}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+}
+
+// loadConfig reads the configuration; its faults are errors of usage.
+func loadConfig(file string) (config.Config, error) {
+	if file == "" {
+		return config.Config{}, usageError{errors.New("no configuration: give one with -c FILE (deploy/asiduo.yaml is a documented example)")}
+	}
+	c, err := config.Load(file, os.LookupEnv)
+	if err != nil {
+		if _, ok := errors.AsType[*os.PathError](err); ok || !strings.Contains(err.Error(), file) {
+			return c, usageError{err}
+		}
+	}
+	return c, err
+}
+
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "", "configuration file")
+}

@@ -1,0 +1,392 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/state"
+)
+
+// simulation is a run of the pipeline over a log from files, to an instant.
+type simulation struct {
+	cfg        config.Config
+	inputs     []string
+	history    historyFormat
+	until      state.Instant
+	output     string
+	broker     string
+	partitions int32
+	shards     int32
+	records    int
+	interrupt  func(int32, pipeline.Step) error
+	log        *slog.Logger
+	progress   *progress
+}
+
+func newSimulate() *cobra.Command {
+	var s simulation
+	var file, until, preset, currency string
+	var columns []string
+	cmd := &cobra.Command{
+		Use:   "simulate -c FILE --input LOG... --until TIME --output DIR",
+		Short: "Run the pipeline over a log from files, and write what would have come out",
+		Long: `simulate runs the very same pipeline (brokers, shards, transactions, stores, events) on an embedded broker, with a clock
+that it drives: first the log is read, then silence is played up to --until. The output topics are written to --output as
+one JSON record per line, the final standing of all customers as Parquet below it.
+
+An input is a dump of topics, one {"topic","partition","offset","timestamp","key","value","headers"} per line, or a history
+as "asiduo replay" reads it (canonical JSON lines or CSV); .gz files are unpacked.`,
+		Example: "  asiduo simulate -c asiduo.yaml --input orders.csv --until 2026-06-01T00:00:00Z --output out\n" +
+			"  asiduo simulate -c asiduo.yaml --preset cdnow --input CDNOW_sample.txt --until 1998-07-01T00:00:00Z --output out",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if s.cfg, err = loadConfig(file); err != nil {
+				return err
+			}
+			at, err := time.Parse(time.RFC3339, until)
+			if err != nil {
+				return usageError{fmt.Errorf("--until %q is not a time such as 2026-06-01T00:00:00Z", until)}
+			}
+			s.until = state.Instant(at.UnixMilli())
+			if s.history, err = historyOf(preset, columns, currency, rolePurchases); err != nil {
+				return usageError{err}
+			}
+			s.log = newLog(s.cfg.Log, os.Stderr, slog.LevelWarn)
+			s.progress = newProgress(os.Stderr)
+			return s.run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	configFlag(cmd, &file)
+	f.StringArrayVar(&s.inputs, "input", nil, "file with the log; may be given more than once")
+	f.StringVar(&until, "until", "", "instant up to which silence is played (RFC 3339)")
+	f.StringVar(&s.output, "output", "", "directory for what comes out")
+	f.StringVar(&preset, "preset", "", "the inputs are a published data set: cdnow or online-retail")
+	f.StringArrayVar(&columns, "column", nil, "FIELD=COLUMN of a CSV history; may be given more than once")
+	f.StringVar(&currency, "currency", "", "currency of a history without one; default: the pipeline's")
+	f.Int32Var(&s.shards, "shards", 0, "number of shards; default: as many as partitions")
+	f.Int32Var(&s.partitions, "partitions", 0, "partitions of the inputs; default: what the log says, 4 for a history")
+	f.IntVar(&s.records, "cycle-records", 0, "most records in a cycle; default: cycle.records")
+	f.StringVar(&s.broker, "broker", "", "use the real broker at this address instead of the embedded one; it must not have the application's topics, and they are deleted afterwards")
+	for _, must := range []string{"input", "until", "output"} {
+		_ = cmd.MarkFlagRequired(must)
+	}
+	return cmd
+}
+
+// run is the whole simulation.
+func (s *simulation) run(ctx context.Context) (err error) {
+	records, partitions, err := s.open()
+	if err != nil {
+		return err
+	}
+	if s.partitions == 0 {
+		s.partitions = partitions
+	}
+	if s.records > 0 {
+		s.cfg.Cycle.Records = s.records
+	}
+	if err := os.MkdirAll(s.output, 0o755); err != nil {
+		return fmt.Errorf("output directory: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "asiduo-simulate-")
+	if err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	r, err := rehearse(ctx, stage{
+		cfg: s.cfg, broker: s.broker, partitions: s.partitions, shards: s.shards, dir: dir, files: vfs.Default, log: s.log, interrupt: s.interrupt,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close(ctx)) }()
+	s.progress.phase("write the log")
+	if err := r.write(ctx, records(r.cfg), s.progress.count); err != nil {
+		return err
+	}
+	s.progress.phase("read the log")
+	r.start(ctx)
+	if err := r.readAll(ctx); err != nil {
+		return err
+	}
+	s.progress.phase("play silence")
+	if err := r.play(ctx, s.until); err != nil {
+		return err
+	}
+	s.progress.phase("write what came out")
+	if err := r.snapshot(ctx, filepath.Join(s.output, "snapshots"), s.until); err != nil {
+		return err
+	}
+	if err := r.dump(ctx, s.output); err != nil {
+		return err
+	}
+	s.progress.done()
+	return nil
+}
+
+// logLine is one record of a dump.
+type logLine struct {
+	Topic     string            `json:"topic"`
+	Partition int32             `json:"partition"`
+	Offset    int64             `json:"offset"`
+	Timestamp int64             `json:"timestamp"`
+	Key       *string           `json:"key"`
+	Value     json.RawMessage   `json:"value,omitempty"`
+	Binary    *[]byte           `json:"value_b64,omitempty"`
+	Headers   map[string]string `json:"headers,omitempty"`
+}
+
+// open finds out what the inputs are, and how many partitions they need.
+func (s *simulation) open() (func(config.Config) iter.Seq2[*kgo.Record, error], int32, error) {
+	dump := false
+	for i, name := range s.inputs {
+		is, err := isDump(name)
+		if err != nil {
+			return nil, 0, usageError{err}
+		}
+		if i > 0 && is != dump {
+			return nil, 0, usageError{errors.New("--input mixes dumps of topics with histories")}
+		}
+		dump = is
+	}
+	if !dump {
+		if s.history.Currency == "" {
+			s.history.Currency = s.cfg.Currency
+		}
+		n := s.partitions
+		if n == 0 {
+			n = max(s.shards, 4)
+		}
+		return func(c config.Config) iter.Seq2[*kgo.Record, error] {
+			records, _ := readHistory(s.inputs, s.history)
+			return placed(c, records, n, nil)
+		}, n, nil
+	}
+	last := int32(0)
+	for r, err := range readDumps(s.inputs) {
+		if err != nil {
+			return nil, 0, err
+		}
+		last = max(last, r.Partition)
+	}
+	return func(config.Config) iter.Seq2[*kgo.Record, error] { return readDumps(s.inputs) }, last + 1, nil
+}
+
+// isDump looks at the first line of a file.
+func isDump(name string) (bool, error) {
+	f, err := openText(name)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }()
+	line, err := f.ReadString('\n')
+	if err != nil && err != io.EOF {
+		return false, fmt.Errorf("%s: %w", name, err)
+	}
+	var l struct {
+		Topic     string `json:"topic"`
+		Partition *int32 `json:"partition"`
+	}
+	return strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &l) == nil && l.Topic != "" && l.Partition != nil, nil
+}
+
+// readDumps reads the records of dumps, one file after the other.
+func readDumps(names []string) iter.Seq2[*kgo.Record, error] {
+	return func(yield func(*kgo.Record, error) bool) {
+		for _, name := range names {
+			for r, err := range readDump(name) {
+				if !yield(r, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+func readDump(name string) iter.Seq2[*kgo.Record, error] {
+	return func(yield func(*kgo.Record, error) bool) {
+		f, err := openText(name)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer func() { _ = f.Close() }()
+		for n := 1; ; n++ {
+			line, err := f.ReadBytes('\n')
+			if len(line) > 1 {
+				var l logLine
+				if err := json.Unmarshal(line, &l); err != nil {
+					yield(nil, fmt.Errorf("%s:%d: %w", name, n, err))
+					return
+				}
+				r, err := l.record()
+				if err != nil {
+					err = fmt.Errorf("%s:%d: %w", name, n, err)
+				}
+				if !yield(r, err) || err != nil {
+					return
+				}
+			}
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("%s:%d: %w", name, n, err))
+				return
+			}
+		}
+	}
+}
+
+func (l *logLine) record() (*kgo.Record, error) {
+	r := &kgo.Record{Topic: l.Topic, Partition: l.Partition, Timestamp: time.UnixMilli(l.Timestamp)}
+	if l.Topic == "" || l.Partition < 0 {
+		return nil, errors.New("topic or partition is missing")
+	}
+	if l.Key != nil {
+		r.Key = []byte(*l.Key)
+	}
+	switch {
+	case l.Binary != nil:
+		r.Value = *l.Binary
+	case len(l.Value) > 0 && l.Value[0] == '"':
+		var text string
+		if err := json.Unmarshal(l.Value, &text); err != nil {
+			return nil, err
+		}
+		r.Value = []byte(text)
+	case len(l.Value) > 0 && string(l.Value) != "null":
+		r.Value = l.Value
+	}
+	for k, v := range l.Headers {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: k, Value: []byte(v)})
+	}
+	return r, nil
+}
+
+// dump writes the committed records of the output topics, a file for each.
+func (r *rehearsal) dump(ctx context.Context, dir string) error {
+	for _, t := range pipeline.OwnTopics(r.cfg)[1:] {
+		if err := r.dumpTopic(ctx, t.Name, filepath.Join(dir, t.Name+".jsonl")); err != nil {
+			return fmt.Errorf("write %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+func (r *rehearsal) dumpTopic(ctx context.Context, topic, file string) (err error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	defer func() { err = errors.Join(err, w.Flush(), f.Close()) }()
+	for record, err := range r.committed(ctx, topic) {
+		if err != nil {
+			return err
+		}
+		b, err := json.Marshal(lineOf(record))
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(b, '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func lineOf(r *kgo.Record) *logLine {
+	l := &logLine{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(), Headers: map[string]string{}}
+	if r.Key != nil {
+		key := string(r.Key)
+		l.Key = &key
+	}
+	for _, h := range r.Headers {
+		l.Headers[h.Key] = string(h.Value)
+	}
+	switch {
+	case r.Value == nil:
+		l.Value = json.RawMessage("null")
+	case !strings.HasSuffix(r.Topic, ".dead-letters"):
+		l.Value = r.Value
+	case utf8.Valid(r.Value):
+		l.Value, _ = json.Marshal(string(r.Value))
+	default:
+		l.Binary = &r.Value
+	}
+	return l
+}
+
+// committed are the committed records of a topic up to its present end, partition by partition.
+func (r *rehearsal) committed(ctx context.Context, topic string) iter.Seq2[*kgo.Record, error] {
+	return func(yield func(*kgo.Record, error) bool) {
+		ends, err := r.adm.ListEndOffsets(ctx, topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for p, end := range ends[topic] {
+			for record, err := range r.partition(ctx, topic, p, end.Offset) {
+				if !yield(record, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (r *rehearsal) partition(ctx context.Context, topic string, partition int32, end int64) iter.Seq2[*kgo.Record, error] {
+	return func(yield func(*kgo.Record, error) bool) {
+		opts, err := pipeline.ClientOptions(r.cfg.Kafka)
+		if err != nil || end == 0 {
+			if err != nil {
+				yield(nil, err)
+			}
+			return
+		}
+		cl, err := kgo.NewClient(append(opts, kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+			topic: {partition: kgo.NewOffset().AtStart()},
+		}))...)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer cl.Close()
+		for next := int64(0); next < end; {
+			fetched := cl.PollFetches(ctx)
+			if err := fetched.Err(); err != nil {
+				yield(nil, err)
+				return
+			}
+			for it := fetched.RecordIter(); !it.Done(); {
+				record := it.Next()
+				next = record.Offset + 1
+				if !record.Attrs.IsControl() && !yield(record, nil) {
+					return
+				}
+			}
+		}
+	}
+}
