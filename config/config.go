@@ -70,11 +70,26 @@ type Time struct {
 
 // Rules are the segment rules.
 type Rules struct {
-	Name        string `json:"name" jsonschema:"enum=rfm11" jsonschema_description:"The rule set."`
-	RecencyDays [4]int `json:"recency_days" jsonschema_description:"Days since the last order after which R falls to 4, 3, 2, 1."`
-	Frequency   [4]int `json:"frequency" jsonschema_description:"Orders in the window from which F is 2, 3, 4, 5."`
-	Money       Money  `json:"money" jsonschema_description:"Net revenue in the window from which M is 2, 3, 4, 5."`
-	WindowDays  int    `json:"window_days" jsonschema:"minimum=2,maximum=36500" jsonschema_description:"Length of the window of F and M; also how late an order may be."`
+	Name        string    `json:"name" jsonschema:"enum=rfm11,enum=own" jsonschema_description:"The rule set: rfm11, or own for the segments below."`
+	Segments    []Segment `json:"segments" jsonschema_description:"Segments of an own rule set, which must give every r, f and m from 1 to 5 to exactly one of them."`
+	RecencyDays [4]int    `json:"recency_days" jsonschema_description:"Days since the last order after which R falls to 4, 3, 2, 1."`
+	Frequency   [4]int    `json:"frequency" jsonschema_description:"Orders in the window from which F is 2, 3, 4, 5."`
+	Money       Money     `json:"money" jsonschema_description:"Net revenue in the window from which M is 2, 3, 4, 5."`
+	WindowDays  int       `json:"window_days" jsonschema:"minimum=2,maximum=36500" jsonschema_description:"Length of the window of F and M; also how late an order may be."`
+}
+
+// Segment is one segment of an own rule set.
+type Segment struct {
+	Name string `json:"name" jsonschema:"required,pattern=^[a-z][a-z0-9_]*$" jsonschema_description:"Name, as events carry it."`
+	Rank int    `json:"rank" jsonschema:"required" jsonschema_description:"Greater is better; silence must never lead to a greater one."`
+	When []Cell `json:"when" jsonschema_description:"Boxes of scores that belong to the segment; none for prospect."`
+}
+
+// Cell is a box of scores; what is left out is any.
+type Cell struct {
+	R Scores `json:"r" jsonschema_description:"R: 3, 4-5 or any."`
+	F Scores `json:"f" jsonschema_description:"F: 3, 4-5 or any."`
+	M Scores `json:"m" jsonschema_description:"M: 3, 4-5 or any."`
 }
 
 // Money is how M is cut.

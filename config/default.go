@@ -20,6 +20,7 @@ func Default() Config {
 		},
 		Rules: Rules{
 			Name:        "rfm11",
+			Segments:    []Segment{},
 			RecencyDays: [4]int{30, 90, 180, 365},
 			Frequency:   [4]int{2, 3, 5, 10},
 			Money:       Money{Mode: "fixed", Cuts: [4]Decimal{"50.00", "100.00", "200.00", "400.00"}},

@@ -57,6 +57,8 @@ func textSchema(t reflect.Type) *jsonschema.Schema {
 		return s
 	case reflect.TypeFor[Decimal]():
 		return textOr("number", decimalPattern)
+	case reflect.TypeFor[Scores]():
+		return textOr("integer", scoresPattern)
 	}
 	return nil
 }

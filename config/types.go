@@ -258,3 +258,35 @@ func (i *Instant) UnmarshalText(text []byte) error {
 	*i = Instant{t: t.UTC(), text: string(text)}
 	return nil
 }
+
+// Scores is a range of scores from 1 to 5, written 3, 4-5 or any; the zero value is any.
+type Scores struct{ Min, Max uint8 }
+
+const scoresPattern = `^([1-5](-[1-5])?|any)$`
+
+var scoresText = regexp.MustCompile(scoresPattern)
+
+// String is the shortest text of the range.
+func (s Scores) String() string {
+	switch {
+	case s == Scores{}:
+		return "any"
+	case s.Min == s.Max:
+		return strconv.Itoa(int(s.Min))
+	}
+	return fmt.Sprintf("%d-%d", s.Min, s.Max)
+}
+
+// MarshalText writes the range as String.
+func (s Scores) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the range.
+func (s *Scores) UnmarshalText(text []byte) error {
+	if !scoresText.Match(text) || len(text) == 3 && text[1] == '-' && text[0] > text[2] {
+		return fmt.Errorf("%q is not a range of scores such as 3, 4-5 or any", text)
+	}
+	if *s = (Scores{}); text[0] != 'a' {
+		s.Min, s.Max = text[0]-'0', text[len(text)-1]-'0'
+	}
+	return nil
+}

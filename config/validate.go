@@ -114,6 +114,8 @@ func (r checker) clock() {
 
 func (r checker) segments() {
 	rules := r.c.Rules
+	r.need(rules.Name == "own" || len(rules.Segments) == 0, "has no effect unless rules.name is own", "rules.segments", "rules.name")
+	r.need(rules.Name != "own" || len(rules.Segments) > 0, "needs rules.segments", "rules.name", "rules.segments")
 	r.ascending("rules.recency_days", rules.RecencyDays, 1)
 	r.ascending("rules.frequency", rules.Frequency, 2)
 	r.need(rules.WindowDays > rules.RecencyDays[3],

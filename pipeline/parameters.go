@@ -23,7 +23,7 @@ func millis(d config.Duration) state.Instant { return state.Instant(d.Std().Mill
 
 // Parameters are the scoring parameters of a configuration: version 0. It proves the rule set.
 func Parameters(c config.Config) (*state.Parameters, error) {
-	rules, err := state.NewRuleSet(c.Rules.Name, state.RFM11())
+	rules, err := state.NewRuleSet(c.Rules.Name, segments(c.Rules))
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +40,20 @@ func Parameters(c config.Config) (*state.Parameters, error) {
 	p.Limits = state.Limits{Orders: c.Limits.OrdersPerCustomer, Refunds: c.Limits.RefundsPerCustomer, Purposes: c.Limits.ConsentPurposes}
 	p.Churn, err = churn(c.Churn)
 	return p, err
+}
+
+func segments(c config.Rules) []state.SegmentRule {
+	if c.Name == "rfm11" {
+		return state.RFM11()
+	}
+	rules := make([]state.SegmentRule, len(c.Segments))
+	for i, g := range c.Segments {
+		rules[i] = state.SegmentRule{Name: g.Name, Rank: g.Rank}
+		for _, w := range g.When {
+			rules[i].When = append(rules[i].When, state.Cell{R: state.Span(w.R), F: state.Span(w.F), M: state.Span(w.M)})
+		}
+	}
+	return rules
 }
 
 func churn(c config.Churn) (m state.Churn, err error) {

@@ -66,7 +66,10 @@ func (l *Ledger) full(limits *Limits, f *Fact, now, window Instant) Refusal {
 		}
 	}
 	if f.Kind == RefundFact && len(l.Refunds) >= limits.Refunds {
-		if _, known := l.findRefund(f.Refund); !known {
+		// Which refunds are forgotten by then is settled on a copy: this is the rare case.
+		then := Ledger{Orders: slices.Clone(l.Orders), Refunds: slices.Clone(l.Refunds)}
+		then.settle(now, window)
+		if _, known := then.findRefund(f.Refund); !known && len(then.Refunds) >= limits.Refunds {
 			return TooManyRefund
 		}
 	}

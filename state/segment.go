@@ -52,6 +52,9 @@ func NewRuleSet(name string, rules []SegmentRule) (*RuleSet, error) {
 	codes := make([]Segment, len(rules))
 	for i, r := range rules {
 		codes[i] = s.add(r, fault)
+		if r.Name != "" && slices.ContainsFunc(rules[:i], func(o SegmentRule) bool { return o.Name == r.Name }) {
+			fault("segment %q is there twice", r.Name)
+		}
 	}
 	for _, must := range []string{"prospect", "lost"} {
 		if !slices.ContainsFunc(rules, func(r SegmentRule) bool { return r.Name == must }) {
@@ -74,17 +77,15 @@ func NewRuleSet(name string, rules []SegmentRule) (*RuleSet, error) {
 }
 
 func (s *RuleSet) add(r SegmentRule, fault func(string, ...any)) Segment {
-	switch i := slices.Index(s.names, r.Name); {
-	case r.Name == "":
+	if r.Name == "" {
 		fault("a segment without a name")
-	case r.Name == "prospect" || r.Name == "lost":
-		s.ranks[i] = r.Rank
-		return Segment(i)
-	case i > 0:
-		fault("segment %q is there twice", r.Name)
 	}
 	if r.Rank < 0 {
 		fault("segment %q: rank %d is negative", r.Name, r.Rank)
+	}
+	if i := slices.Index(s.names, r.Name); i > 0 && i <= int(Lost) {
+		s.ranks[i] = r.Rank
+		return Segment(i)
 	}
 	s.names, s.ranks = append(s.names, r.Name), append(s.ranks, r.Rank)
 	return Segment(len(s.names) - 1)

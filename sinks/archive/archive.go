@@ -1,0 +1,150 @@
+// Package archive writes customers to Parquet, one file per shard and snapshot, for DuckDB, Spark, Trino, Polars and
+// whatever else reads it:
+//
+//	snapshots/dt=YYYY-MM-DD/part-<shard>.parquet   one row per customer, in the order of the ids' bytes
+//	snapshots/dt=YYYY-MM-DD/_manifest.json         what the parts are: rows, sums, digests, input positions
+//	snapshots/dt=YYYY-MM-DD/_SUCCESS               the manifest is true
+//
+// A part carries the same name whoever owns its shard, and appears only when it is whole. What is half written has a
+// name that neither "part-*.parquet" nor "*.parquet" finds. While _SUCCESS is there, the manifest describes the files
+// beside it; a part that is written again takes it away until the snapshot is published again.
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// Format is the version of the files' columns and metadata. Columns are only ever added, at the end, and nullable.
+const Format = 1
+
+// FooterKey is the key under which a file's metadata holds a JSON object of what the file is: the members of Snapshot
+// and Contents.
+const FooterKey = "asiduo"
+
+// Info is what the parts of a snapshot have in common. All is needed, but Params to publish.
+type Info struct {
+	App      string
+	Epoch    int
+	Shards   int32
+	Currency string // ISO 4217
+	Digits   int    // of a minor unit, 0 to 18: the scale of the DECIMAL columns
+	Params   *state.Parameters
+}
+
+func (i *Info) check() error {
+	switch {
+	case i.App == "" || i.Currency == "":
+		return errors.New("archive: no application or currency")
+	case i.Shards < 1:
+		return fmt.Errorf("archive: %d shards", i.Shards)
+	case i.Digits < 0 || i.Digits > precision:
+		return fmt.Errorf("archive: %d digits of money; at most %d", i.Digits, precision)
+	}
+	return nil
+}
+
+// Snapshot is what the parts of one snapshot must agree in.
+type Snapshot struct {
+	Format   int           `json:"format"`
+	App      string        `json:"app"`
+	Epoch    int           `json:"epoch"`
+	Shards   int32         `json:"shards"`
+	Day      string        `json:"dt"`
+	AsOf     state.Instant `json:"as_of_ms"`
+	Currency string        `json:"currency"`
+	Digits   int           `json:"digits"`
+}
+
+func (i *Info) snapshot(day string, asOf state.Instant) Snapshot {
+	return Snapshot{Format, i.App, i.Epoch, i.Shards, day, asOf, i.Currency, i.Digits}
+}
+
+// Contents is what a part holds and of which state of the shard it was made.
+type Contents struct {
+	Shard              int32                           `json:"shard"`
+	Rows               int64                           `json:"rows"`
+	MinID              string                          `json:"min_id"` // empty if there are no rows
+	MaxID              string                          `json:"max_id"`
+	NetRevenue         string                          `json:"net_revenue"`          // sum over the window, decimal
+	NetRevenueLifetime string                          `json:"net_revenue_lifetime"` // sum, decimal
+	Segments           map[string]int64                `json:"segments"`             // rows by segment
+	Rules              string                          `json:"rules"`                // name of the rule set
+	Versions           state.Versions                  `json:"versions"`             // of the parameters at as_of
+	Cycle              uint64                          `json:"cycle"`
+	Horizon            state.Instant                   `json:"horizon_ms"` // silence had been played up to here
+	Inputs             map[string]store.InputPositions `json:"inputs"`     // next offsets, by topic
+	Changelog          store.Position                  `json:"changelog"`
+}
+
+// Part is one file of a snapshot.
+type Part struct {
+	File   string `json:"file"` // relative to the archive's directory, with slashes
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"` // hexadecimal
+	Contents
+	AsOf state.Instant `json:"-"`
+}
+
+// footer is the metadata of a part.
+type footer struct {
+	Snapshot
+	Contents
+}
+
+func folder(day string) string { return "snapshots/dt=" + day }
+
+func partName(shard int32) string { return fmt.Sprintf("part-%d.parquet", shard) }
+
+// checkDay refuses what would make another directory than the one meant.
+func checkDay(day string) error {
+	if t, err := time.Parse(time.DateOnly, day); err != nil || t.Format(time.DateOnly) != day {
+		return fmt.Errorf("archive: day %q is not YYYY-MM-DD", day)
+	}
+	return nil
+}
+
+// WritePart writes the part of a shard below dir from a view, replacing one that is there. A row is the customer
+// after silence up to asOf, or as evaluated if that was later; nothing is announced and the view is not changed. It
+// takes memory for one row group. An error, such as the context's or store.ErrClosed, leaves what was there before.
+func WritePart(ctx context.Context, dir, day string, shard int32, asOf state.Instant, v *store.View, info Info) (Part, error) {
+	if err := errors.Join(checkDay(day), info.check()); err != nil {
+		return Part{}, err
+	}
+	if info.Params == nil || shard < 0 || shard >= info.Shards {
+		return Part{}, fmt.Errorf("archive: shard %d of %d, or no parameters", shard, info.Shards)
+	}
+	d, err := openFolder(dir, folder(day))
+	if err != nil {
+		return Part{}, fmt.Errorf("archive %s: %w", folder(day), err)
+	}
+	name := partName(shard)
+	p := Part{File: path.Join(folder(day), name), AsOf: asOf}
+	p.Contents = Contents{
+		Shard: shard, Rules: info.Params.Rules.Name, Versions: info.Params.Versions, Cycle: v.Mark.Cycle,
+		Horizon: v.Mark.Horizon, Inputs: v.Mark.Inputs, Changelog: v.Mark.Position,
+	}
+	// _SUCCESS goes away before the part is replaced, so that it is gone even if this process is at that moment; and
+	// after it, because Publish may have put it there in between, for the part that was there before.
+	p.Bytes, p.SHA256, err = d.put(name, d.withdraw, func(w io.Writer) error {
+		return writeRows(ctx, w, footer{info.snapshot(day, asOf), p.Contents}, &p.Contents, v, &info)
+	})
+	if err != nil {
+		return Part{}, fmt.Errorf("archive %s: %w", p.File, err)
+	}
+	if err := d.withdraw(); err != nil {
+		return Part{}, fmt.Errorf("archive %s: %w", p.File, err)
+	}
+	return p, nil
+}
+
+// local is a path with slashes as one of this system, below dir.
+func local(dir, name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }

@@ -1,0 +1,117 @@
+package archive
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Names that readers know.
+const (
+	manifestName = "_manifest.json"
+	successName  = "_SUCCESS"
+)
+
+// Personal data: not for everybody.
+const (
+	dirMode  = 0o750
+	fileMode = 0o640
+)
+
+// temporary is the pattern of names of files that are not whole yet. Spark, Trino and Hive pass over names that begin
+// with an underscore, DuckDB over those that its pattern does not match.
+const temporary = "_*.tmp"
+
+// dir is a directory in which files appear whole or not at all.
+type dir struct{ path string }
+
+// openFolder makes the directory below root, and makes it last.
+func openFolder(root, below string) (dir, error) {
+	d := dir{local(root, below)}
+	if err := os.MkdirAll(d.path, dirMode); err != nil {
+		return d, err
+	}
+	for at := d.path; at != root; at = filepath.Dir(at) {
+		if err := (dir{filepath.Dir(at)}).sync(); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+func (d dir) file(name string) string { return filepath.Join(d.path, name) }
+
+// sync makes names last, where the system can.
+func (d dir) sync() error {
+	f, err := os.Open(d.path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// put writes a file that has its name only once it is on the disk, after before has been called. It returns length
+// and digest. When anything fails the file has not changed and nothing is left behind.
+func (d dir) put(name string, before func() error, fill func(io.Writer) error) (size int64, sum string, err error) {
+	f, err := os.CreateTemp(d.path, strings.Replace(temporary, "*", strings.TrimPrefix(name, "_")+".*", 1))
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	digest := sha256.New()
+	buffered := bufio.NewWriterSize(io.MultiWriter(f, digest), 1<<18)
+	if err := fill(buffered); err != nil {
+		return 0, "", err
+	}
+	if err := errors.Join(buffered.Flush(), f.Chmod(fileMode), f.Sync()); err != nil {
+		return 0, "", err
+	}
+	if size, err = f.Seek(0, io.SeekCurrent); err != nil {
+		return 0, "", err
+	}
+	if err := f.Close(); err != nil {
+		return 0, "", err
+	}
+	if err := before(); err != nil {
+		return 0, "", err
+	}
+	if err := os.Rename(f.Name(), d.file(name)); err != nil {
+		return 0, "", err
+	}
+	// The name stays even if it cannot be made to last: the file is whole.
+	return size, hex.EncodeToString(digest.Sum(nil)), d.sync()
+}
+
+// withdraw takes away the mark of a published snapshot.
+func (d dir) withdraw() error {
+	err := os.Remove(d.file(successName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return d.sync()
+}
+
+// sweep removes what writers that have ended in the middle have left behind.
+func (d dir) sweep() error {
+	left, err := filepath.Glob(d.file(temporary))
+	for _, name := range left {
+		if gone := os.Remove(name); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
+}
