@@ -39,6 +39,7 @@ func (m *membership) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e kgo.BrokerE2
 	const heartbeat, syncGroup = 12, 14
 	if e.Err() == nil && (key == heartbeat || key == syncGroup) {
 		m.beat.Store(int64(time.Since(m.start) - e.DurationE2E()))
+		m.p.joined.Store(true)
 	}
 }
 
@@ -60,7 +61,7 @@ func (p *Pipeline) join() (m *membership, err error) {
 	m = &membership{p: p, start: time.Now(), shards: map[int32]*assignment{}}
 	changelog := changelogTopic(p.cfg.App)
 	m.cl, err = kgo.NewClient(append(p.clientOpts,
-		kgo.WithHooks(m),
+		kgo.WithHooks(m), kgo.ClientID(clientID(p.deps.Advertise)),
 		kgo.ConsumerGroup(p.cfg.App), kgo.InstanceID(p.dir.Instance),
 		kgo.ConsumeTopics(changelog),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -167,12 +168,20 @@ func isBackfill(r *kgo.Record) bool {
 	return false
 }
 
-// position keeps of a syntax error what is no personal data: its kind and place.
+// position keeps of a syntax error what is no personal data: its kind and place. A bad escape is reported with what
+// follows it in the string, which is cut off.
 func position(err error) string {
-	if e, ok := err.(*jsontext.SyntacticError); ok && e.Err != nil {
-		return fmt.Sprintf("%v at byte %d", e.Err, e.ByteOffset)
+	e, ok := err.(*jsontext.SyntacticError)
+	if !ok || e.Err == nil {
+		return err.Error()
 	}
-	return err.Error()
+	what := e.Err.Error()
+	for _, kind := range []string{"invalid escape sequence", "invalid surrogate pair"} {
+		if strings.HasPrefix(what, kind) {
+			what = kind
+		}
+	}
+	return fmt.Sprintf("%s at byte %d", what, e.ByteOffset)
 }
 
 // scan reads the known fields of one object, checking the whole of it.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -29,6 +30,9 @@ type Deps struct {
 	FS       vfs.FS
 	Manual   *Manual   // the driver's clock; needed for time.clock manual
 	Client   []kgo.Opt // more options for every client, such as a dialer
+
+	// Advertise is the base URL under which other processes find this one's API; may be empty.
+	Advertise string
 
 	// Interrupt is asked between the steps of an acquisition or a cycle; an error stops the shard there as a crash
 	// would. Nil outside of simulations.
@@ -53,6 +57,8 @@ type Pipeline struct {
 	tombstones time.Duration // the changelog's delete.retention.ms
 	wanted     []viewRequests
 	board      board
+	owners     owners
+	joined     atomic.Bool // the group has given us shards, or told us that there are none for us
 
 	idle    time.Duration // longest wait for records when nothing else is to do
 	backoff time.Duration // first wait before a closed shard is acquired again

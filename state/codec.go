@@ -175,10 +175,16 @@ func (c *Customer) Decode(b []byte) error {
 	for range d.count(18) {
 		c.Refunds = append(c.Refunds, Refund{d.uint64(), d.uint64(), Instant(d.uvarint()), Money(d.uvarint())})
 	}
-	if d.bad || len(d.b) > 0 || c.Band > High || int(c.Lifecycle) >= len(lifecycleNames) {
+	if d.bad || len(d.b) > 0 || !c.Standing.possible() {
 		return ErrCorrupt
 	}
 	return nil
+}
+
+// possible says whether every code and score lies in its range, so that nobody looks up what does not exist.
+func (s *Standing) possible() bool {
+	return max(s.R, s.F, s.M) <= 5 && s.Published < MaxSegments && s.Band <= High && s.Threshold.Band <= High &&
+		s.Reference >= None && s.Reference <= One && int(s.Lifecycle) < len(lifecycleNames)
 }
 
 func (s *Settled) decode(d *decoder) {

@@ -2,15 +2,153 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"iter"
+	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
+	"time"
 
+	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/sinks/archive"
 	"github.com/asiduo/asiduo/state"
 )
 
 func mapKeys[K comparable, V any](m map[K]V) iter.Seq[K] { return maps.Keys(m) }
 
-// snapshot writes the state of every shard as Parquet.
-func (r *rehearsal) snapshot(ctx context.Context, dir string, at state.Instant) error {
-	return nil
+// archiver writes snapshots while the stream runs.
+type archiver struct {
+	cfg  config.Config
+	pipe *pipeline.Pipeline
+	log  *slog.Logger
+}
+
+func archiveInfo(cfg config.Config, shards int32, params *state.Parameters) archive.Info {
+	return archive.Info{App: cfg.App, Epoch: cfg.Epoch, Shards: shards, Currency: cfg.Currency, Digits: cfg.Digits(), Params: params}
+}
+
+// dayOf is the calendar day of an instant in the tenant's zone.
+func dayOf(cfg config.Config, at state.Instant) (string, error) {
+	zone, err := time.LoadLocation(cfg.Time.Zone)
+	if err != nil {
+		return "", err
+	}
+	return time.UnixMilli(int64(at)).In(zone).Format(time.DateOnly), nil
+}
+
+// write writes the parts of this process' shards as of an instant, each from the first state that has reached it, and
+// publishes the snapshot if all shards have theirs. It returns the files written.
+func (a *archiver) write(ctx context.Context, at state.Instant) (files []string, err error) {
+	day, err := dayOf(a.cfg, at)
+	if err != nil {
+		return nil, err
+	}
+	info := archiveInfo(a.cfg, a.pipe.Shards(), a.pipe.Params())
+	for _, s := range a.pipe.Status() {
+		part, err := a.part(ctx, day, s.Shard, at, info)
+		if err != nil {
+			return files, fmt.Errorf("snapshot of shard %d: %w", s.Shard, err)
+		}
+		files = append(files, filepath.Join(a.cfg.Archive.Dir, filepath.FromSlash(part.File)))
+	}
+	_, err = archive.Publish(ctx, a.cfg.Archive.Dir, day, at, info)
+	return files, err
+}
+
+func (a *archiver) part(ctx context.Context, day string, shard int32, at state.Instant, info archive.Info) (archive.Part, error) {
+	v, err := a.pipe.ViewAt(ctx, shard, at)
+	if err != nil {
+		return archive.Part{}, err
+	}
+	part, err := archive.WritePart(ctx, a.cfg.Archive.Dir, day, shard, at, v, info)
+	return part, errors.Join(err, v.Close())
+}
+
+// run writes the snapshot that is due, again and again. Each process writes the parts of its own shards; whoever serves
+// shard 0 publishes when all are there.
+func (a *archiver) run(ctx context.Context) error {
+	every := a.cfg.Archive.Every.Std()
+	if a.cfg.Archive.Dir == "" || every == 0 {
+		return nil
+	}
+	zone, err := time.LoadLocation(a.cfg.Time.Zone)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	done := map[int32]state.Instant{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now, known := a.pipe.Now()
+		if !known {
+			continue
+		}
+		if err := a.round(ctx, lastDue(now, every, zone), done); err != nil && ctx.Err() == nil {
+			a.log.Warn("snapshot", "err", err)
+		}
+	}
+}
+
+// lastDue is the latest instant at which a snapshot was due: a multiple of every after midnight.
+func lastDue(now state.Instant, every time.Duration, zone *time.Location) state.Instant {
+	t := time.UnixMilli(int64(now)).In(zone)
+	midnight := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, zone)
+	return state.Instant(midnight.Add(t.Sub(midnight).Truncate(every)).UnixMilli())
+}
+
+// round writes what is missing of the snapshot as of an instant.
+func (a *archiver) round(ctx context.Context, at state.Instant, done map[int32]state.Instant) error {
+	day, err := dayOf(a.cfg, at)
+	if err != nil {
+		return err
+	}
+	info := archiveInfo(a.cfg, a.pipe.Shards(), a.pipe.Params())
+	folder := filepath.Join(a.cfg.Archive.Dir, "snapshots", "dt="+day)
+	first := false
+	for _, s := range a.pipe.Status() {
+		first = first || s.Shard == 0
+		if s.State != "running" || done[s.Shard] >= at {
+			continue
+		}
+		// The owner before us may have written it; a snapshot of less than a day replaces that of the same day.
+		if _, err := os.Stat(filepath.Join(folder, fmt.Sprintf("part-%d.parquet", s.Shard))); err == nil && done[s.Shard] == 0 {
+			done[s.Shard] = at
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+		part, err := a.part(ctx, day, s.Shard, at, info)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("shard %d: %w", s.Shard, err)
+		}
+		done[s.Shard] = at
+		a.log.Info("snapshot written", "shard", s.Shard, "file", part.File, "rows", part.Rows, "bytes", part.Bytes)
+	}
+	if !first {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(folder, "_SUCCESS")); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	published, err := archive.Publish(ctx, a.cfg.Archive.Dir, day, at, info)
+	if published {
+		a.log.Info("snapshot published", "folder", folder)
+	}
+	return err
+}
+
+// snapshot writes the state of every shard as Parquet below dir.
+func (r *rehearsal) snapshot(ctx context.Context, dir string, at state.Instant) ([]string, error) {
+	cfg := r.cfg
+	cfg.Archive.Dir = dir
+	return (&archiver{cfg: cfg, pipe: r.pipe}).write(ctx, at)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -208,6 +209,11 @@ func TestHistoryShipped(t *testing.T) {
 		t.Logf("%+v", *counts)
 		if os.Getenv(updateVariable) != "" {
 			golden(t, shippedHistory, pack(t, out.Bytes()))
+			text, err := json.Marshal(counts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "data/online_retail.counts.json", append(text, '\n'))
 		} else if !bytes.Equal(out.Bytes(), unpack(t, shippedHistory)) {
 			t.Errorf("%s is not what %s becomes", shippedHistory, source)
 		}

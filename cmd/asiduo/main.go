@@ -71,7 +71,7 @@ Exit codes: 0 good, 1 failed, 2 wrong usage or configuration.`,
 		return usageError{fmt.Errorf("%w\nSee '%s --help'.", err, cmd.CommandPath())}
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newSimulate(), newReplay())
+	root.AddCommand(newDemo(), newInit(), newCheck(), newRun(), newSimulate(), newReplay(), newSnapshot(), newState(), newVersion())
 	for _, c := range root.Commands() {
 		wrapArgs(c)
 	}

@@ -132,7 +132,7 @@ func (s *simulation) run(ctx context.Context) (err error) {
 		return err
 	}
 	s.progress.phase("write what came out")
-	if err := r.snapshot(ctx, filepath.Join(s.output, "snapshots"), s.until); err != nil {
+	if _, err := r.snapshot(ctx, s.output, s.until); err != nil {
 		return err
 	}
 	if err := r.dump(ctx, s.output); err != nil {

@@ -31,18 +31,14 @@ const temporary = "_*.tmp"
 // dir is a directory in which files appear whole or not at all.
 type dir struct{ path string }
 
-// openFolder makes the directory below root, and makes it last.
+// openFolder makes a directory two levels below root, and makes it last.
 func openFolder(root, below string) (dir, error) {
 	d := dir{local(root, below)}
 	if err := os.MkdirAll(d.path, dirMode); err != nil {
 		return d, err
 	}
-	for at := d.path; at != root; at = filepath.Dir(at) {
-		if err := (dir{filepath.Dir(at)}).sync(); err != nil {
-			return d, err
-		}
-	}
-	return d, nil
+	parent := filepath.Dir(d.path)
+	return d, errors.Join(dir{parent}.sync(), dir{filepath.Dir(parent)}.sync())
 }
 
 func (d dir) file(name string) string { return filepath.Join(d.path, name) }
@@ -107,11 +103,26 @@ func (d dir) withdraw() error {
 
 // sweep removes what writers that have ended in the middle have left behind.
 func (d dir) sweep() error {
-	left, err := filepath.Glob(d.file(temporary))
-	for _, name := range left {
-		if gone := os.Remove(name); !errors.Is(gone, fs.ErrNotExist) {
+	names, err := d.match(temporary)
+	for _, name := range names {
+		if gone := os.Remove(d.file(name)); !errors.Is(gone, fs.ErrNotExist) {
 			err = errors.Join(err, gone)
 		}
 	}
 	return err
+}
+
+// match are the names in the directory that a pattern matches; the directory's own name is no pattern.
+func (d dir) match(pattern string) ([]string, error) {
+	entries, err := os.ReadDir(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range entries {
+		if ok, _ := filepath.Match(pattern, e.Name()); ok {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
 }

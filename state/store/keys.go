@@ -62,15 +62,36 @@ func idOf(b []byte) string {
 	if b[0] != idUUID {
 		return string(b[1:])
 	}
+	return uuidText(b[1:17])
+}
+
+func uuidText(raw []byte) string {
 	var s [36]byte
 	h := s[:0]
-	for i, part := range [][]byte{b[1:5], b[5:7], b[7:9], b[9:11], b[11:17]} {
+	for i, part := range [][]byte{raw[:4], raw[4:6], raw[6:8], raw[8:10], raw[10:16]} {
 		if i > 0 {
 			h = append(h, '-')
 		}
 		h = hex.AppendEncode(h, part)
 	}
 	return string(h)
+}
+
+// seekID is what follows the tag in the last possible key whose id, as text, is not after the given one; in the first
+// possible key if there is none.
+func seekID(tag byte, after string) []byte {
+	if tag != idUUID {
+		return []byte(after)
+	}
+	// UUIDs are in the order of their texts, so that the greatest one is found bit by bit.
+	raw := make([]byte, 16)
+	for bit := range 128 {
+		mask := byte(0x80) >> (bit % 8)
+		if raw[bit/8] |= mask; uuidText(raw) > after {
+			raw[bit/8] &^= mask
+		}
+	}
+	return raw
 }
 
 func appendID(b []byte, id string) []byte {

@@ -73,11 +73,14 @@ type Row struct {
 }
 
 // Rows are all customers in the order of their ids as bytes. A fault ends it.
-func (v *View) Rows() iter.Seq2[Row, error] {
+func (v *View) Rows() iter.Seq2[Row, error] { return v.RowsAfter("") }
+
+// RowsAfter are the Rows whose ids come after one, which need not be there. It goes there right away.
+func (v *View) RowsAfter(after string) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		var customer state.Customer
 		var interactions state.Interactions
-		if err := v.rows(func(id string, c, n []byte) (bool, error) {
+		if err := v.rows(after, func(id string, c, n []byte) (bool, error) {
 			row := Row{ID: id}
 			if c != nil {
 				if err := customer.Decode(c); err != nil {
@@ -100,7 +103,7 @@ func (v *View) Rows() iter.Seq2[Row, error] {
 
 // rows merges four sorted runs: UUIDs and other texts, of customers and of interactions. Within a run keys are in the
 // order of the ids' texts.
-func (v *View) rows(row func(id string, c, n []byte) (bool, error)) (err error) {
+func (v *View) rows(after string, row func(id string, c, n []byte) (bool, error)) (err error) {
 	var runs [4]run
 	for i, prefix := range [][]byte{{customerPrefix, idUUID}, {customerPrefix, idText}, {interactionPrefix, idUUID}, {interactionPrefix, idText}} {
 		it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: []byte{prefix[0], prefix[1] + 1}})
@@ -109,7 +112,10 @@ func (v *View) rows(row func(id string, c, n []byte) (bool, error)) (err error) 
 		}
 		defer closeInto(it, &err)
 		runs[i].it = it
-		runs[i].take(it.First())
+		runs[i].take(it.SeekGE(append(bytes.Clone(prefix), seekID(prefix[1], after)...)))
+		for runs[i].ok && string(runs[i].id) <= after { // at most one
+			runs[i].take(it.Next())
+		}
 	}
 	for !v.s.closing.Load() {
 		var least []byte

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/asiduo/asiduo/pipeline"
+)
+
+func newInit() *cobra.Command {
+	var file string
+	dry := false
+	cmd := &cobra.Command{
+		Use:   "init -c FILE",
+		Short: "Create the topics of the pipeline",
+		Long: `init creates the topics that the pipeline owns, each with one partition per shard and the settings it needs, and prints them.
+The inputs must be there: the number of shards follows from their partitions (shards in the configuration, else the
+smallest common divisor of at least 8, else the greatest). What exists is left as it is.`,
+		Example: "  asiduo init -c asiduo.yaml --dry-run\n  asiduo init -c asiduo.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			cl, adm, err := admin(cmd.Context(), cfg.Kafka)
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			counts, err := pipeline.InputPartitions(cmd.Context(), adm, cfg)
+			if err != nil {
+				return err
+			}
+			shards, err := pipeline.ChooseShards(cfg.Shards, counts)
+			if err != nil {
+				return usageError{err}
+			}
+			var created []string
+			if !dry {
+				if created, err = pipeline.CreateTopics(cmd.Context(), adm, cfg, shards); err != nil {
+					return err
+				}
+			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "%d shards\n", shards)
+			for _, t := range pipeline.OwnTopics(cfg) {
+				what := "exists"
+				switch {
+				case slices.Contains(created, t.Name):
+					what = "created"
+				case dry:
+					what = "would be created unless it exists"
+				}
+				fmt.Fprintf(out, "%s: %s\n", t.Name, what)
+				for _, k := range slices.Sorted(mapKeys(t.Settings)) {
+					fmt.Fprintf(out, "  %s=%s\n", k, t.Settings[k])
+				}
+			}
+			if dry {
+				return nil
+			}
+			_, warnings, err := pipeline.Layout(cmd.Context(), adm, cfg)
+			for _, w := range warnings {
+				fmt.Fprintln(out, "warning:", w)
+			}
+			return err
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be done and do nothing")
+	return cmd
+}

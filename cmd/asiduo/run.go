@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/sinks/api"
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+func newRun() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "run -c FILE",
+		Short: "Run the pipeline",
+		Long: `run serves the shards that the consumer group gives to this process, until SIGTERM or Ctrl-C; then the running cycles end and
+the shards are left to others. Start as many processes as you like, each with a data directory of its own.`,
+		Example: "  asiduo run -c asiduo.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			return runPipeline(cmd.Context(), cfg, newLog(cfg.Log, os.Stderr, slog.LevelDebug))
+		},
+	}
+	configFlag(cmd, &file)
+	return cmd
+}
+
+// newRegistry has the figures of the process itself.
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	b := buildInfo()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "asiduo_build_info", Help: "1; the labels say what is running.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "go_version": b.Go},
+	})
+	info.Set(1)
+	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// runPipeline runs everything a process is made of until ctx ends or a part fails, and returns when all of it has
+// ended: listeners first, the pipeline, its stores last.
+func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+	registry := newRegistry()
+	pipe, err := pipeline.New(cfg, pipeline.Deps{Log: log, Registry: registry, FS: vfs.Default, Advertise: advertised(cfg)})
+	if err != nil {
+		return usageError{err}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var parts sync.WaitGroup
+	part := func(f func() error) {
+		parts.Go(func() {
+			if err := f(); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	a := &archiver{cfg: cfg, pipe: pipe, log: log}
+	if _, err := serve(ctx, cfg, apiOptions(cfg, pipe, a, registry, log), log, part); err != nil {
+		cancel(err)
+		parts.Wait()
+		return err
+	}
+	part(func() error { return a.run(ctx) })
+	part(func() error {
+		err := pipe.Run(ctx)
+		cancel(err) // nothing else is worth running without it
+		return err
+	})
+	parts.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// advertised is where other instances find this one's API.
+func advertised(cfg config.Config) string {
+	if cfg.API.Listen == "" {
+		return ""
+	}
+	return "http://" + cfg.API.Listen
+}
+
+// serve opens the listeners and returns their URLs by name.
+func serve(ctx context.Context, cfg config.Config, o api.Options, log *slog.Logger, part func(func() error)) (map[string]string, error) {
+	urls := map[string]string{}
+	for _, l := range []struct {
+		name, at string
+		handler  func(api.Options) http.Handler
+	}{{"api", cfg.API.Listen, api.Public}, {"admin", cfg.Admin.Listen, api.Admin}} {
+		if l.at == "" {
+			continue
+		}
+		addr, wait, err := api.Serve(ctx, l.at, l.handler(o), log)
+		if err != nil {
+			return nil, fmt.Errorf("%s.listen %s: %w", l.name, l.at, err)
+		}
+		urls[l.name] = "http://" + addr
+		log.Info("listening", "what", l.name, "url", urls[l.name])
+		part(wait)
+	}
+	return urls, nil
+}
+
+// apiOptions are the questions that HTTP may ask, answered by the pipeline.
+func apiOptions(cfg config.Config, pipe *pipeline.Pipeline, a *archiver, registry *prometheus.Registry, log *slog.Logger) api.Options {
+	o := api.Options{
+		App: cfg.App, Params: pipe.Params(), Currency: cfg.Currency, Digits: cfg.Digits(),
+		View:  func(customer string) (*store.View, error) { return pipe.View(pipe.ShardOf(customer)) },
+		Owner: pipe.Owner,
+		Shards: func() []api.Shard {
+			var list []api.Shard
+			for _, s := range pipe.Status() {
+				list = append(list, api.Shard{Shard: s.Shard, State: s.State, Reason: s.Reason, Cycle: s.Cycle, Horizon: s.Horizon})
+			}
+			return list
+		},
+		Ready:    pipe.Ready,
+		Now:      pipe.Now,
+		Scan:     func(_ context.Context, shard int32) (*store.View, error) { return pipe.View(shard) },
+		Gatherer: registry, Registry: registry, Log: log, Version: buildInfo().Version,
+	}
+	if cfg.Archive.Dir != "" {
+		o.Snapshot = func(ctx context.Context, at state.Instant) ([]string, error) { return a.write(ctx, at) }
+	}
+	return o
+}

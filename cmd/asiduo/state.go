@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spf13/cobra"
+
+	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/sinks/api"
+	"github.com/asiduo/asiduo/sinks/archive"
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// errNotRunning says that nothing answers at admin.listen.
+var errNotRunning = errors.New("no instance runs")
+
+// ask sends a request to the instance that runs with this configuration.
+func ask(ctx context.Context, cfg config.Config, method, path string, out io.Writer) error {
+	if cfg.Admin.Listen == "" {
+		return errNotRunning
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+cfg.Admin.Listen+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		return errNotRunning
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		return fmt.Errorf("the instance at %s answers %s: %s", cfg.Admin.Listen, resp.Status, strings.TrimSpace(string(text)))
+	}
+	_, err = io.Copy(out, resp.Body)
+	return err
+}
+
+// offline opens the data directory of an instance that does not run, to read it.
+type offline struct {
+	dir    *store.Dir
+	cache  *pebble.Cache
+	stores map[int32]*store.Store
+}
+
+func openOffline(cfg config.Config) (*offline, error) {
+	found, err := filepath.Glob(filepath.Join(cfg.State.Dir, "shard-*"))
+	if err != nil || len(found) == 0 {
+		return nil, fmt.Errorf("no instance answers at admin.listen (%s), and data directory %s holds no shards", cfg.Admin.Listen, cfg.State.Dir)
+	}
+	o := &offline{stores: map[int32]*store.Store{}}
+	if o.dir, err = store.Hold(vfs.Default, cfg.State.Dir, cfg.App); err != nil {
+		return nil, fmt.Errorf("no instance answers at admin.listen (%s): %w", cfg.Admin.Listen, err)
+	}
+	o.cache = pebble.NewCache(8 << 20)
+	for _, path := range found {
+		n, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(path), "shard-"), 10, 32)
+		if err != nil {
+			continue // set aside
+		}
+		s, err := store.Open(path, store.Options{FS: vfs.Default, Cache: o.cache, Memtable: 1 << 20, ReadOnly: true})
+		if err != nil {
+			return nil, errors.Join(err, o.close())
+		}
+		o.stores[int32(n)] = s
+	}
+	return o, nil
+}
+
+func (o *offline) close() error {
+	var err error
+	for _, s := range o.stores {
+		err = errors.Join(err, s.Close(false))
+	}
+	o.cache.Unref()
+	return errors.Join(err, o.dir.Release())
+}
+
+func newState() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "state",
+		Short:   "Look at customers as they are stored",
+		Long:    "state asks the instance that runs with this configuration (admin.listen); if none does, it reads the data directory itself.",
+		Example: "  asiduo state get -c asiduo.yaml 12347\n  asiduo state scan -c asiduo.yaml | head",
+	}
+	cmd.AddCommand(newStateGet(), newStateScan())
+	return cmd
+}
+
+func newStateGet() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:     "get -c FILE CUSTOMER",
+		Short:   "One customer as JSON",
+		Example: "  asiduo state get -c asiduo.yaml 12347",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			err = ask(cmd.Context(), cfg, http.MethodGet, "/v1/state/customers/"+url.PathEscape(args[0]), cmd.OutOrStdout())
+			if !errors.Is(err, errNotRunning) {
+				return err
+			}
+			return offlineRequest(cmd.Context(), cfg, "/v1/state/customers/"+url.PathEscape(args[0]), cmd.OutOrStdout())
+		},
+	}
+	configFlag(cmd, &file)
+	return cmd
+}
+
+func newStateScan() *cobra.Command {
+	var file string
+	shard := int32(-1)
+	cmd := &cobra.Command{
+		Use:     "scan -c FILE",
+		Short:   "All customers of this instance as JSON lines, shard by shard in the order of their ids",
+		Example: "  asiduo state scan -c asiduo.yaml --shard 0 > customers.jsonl",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			path := func(s int32) string { return "/v1/state/scan?shard=" + strconv.Itoa(int(s)) }
+			shards := []int32{shard}
+			if shard < 0 {
+				if shards, err = shardsOf(cmd.Context(), cfg); err != nil {
+					return err
+				}
+			}
+			for _, s := range shards {
+				err := ask(cmd.Context(), cfg, http.MethodGet, path(s), cmd.OutOrStdout())
+				if errors.Is(err, errNotRunning) {
+					err = offlineRequest(cmd.Context(), cfg, path(s), cmd.OutOrStdout())
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().Int32Var(&shard, "shard", -1, "only this shard")
+	return cmd
+}
+
+// shardsOf are the shards that the instance serves, or that the data directory holds.
+func shardsOf(ctx context.Context, cfg config.Config) (list []int32, err error) {
+	var text strings.Builder
+	err = ask(ctx, cfg, http.MethodGet, "/v1/shards", &text)
+	if errors.Is(err, errNotRunning) {
+		text.Reset()
+		err = offlineRequest(ctx, cfg, "/v1/shards", &text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Shards []struct {
+			Shard int32 `json:"shard"`
+		} `json:"shards"`
+	}
+	if err := json.Unmarshal([]byte(text.String()), &answer); err != nil {
+		return nil, err
+	}
+	for _, s := range answer.Shards {
+		list = append(list, s.Shard)
+	}
+	return list, nil
+}
+
+// offlineRequest answers a request of the admin API from the data directory.
+func offlineRequest(ctx context.Context, cfg config.Config, path string, out io.Writer) error {
+	o, err := openOffline(cfg)
+	if err != nil {
+		return err
+	}
+	params, err := pipeline.Parameters(cfg)
+	if err != nil {
+		return errors.Join(usageError{err}, o.close())
+	}
+	opts := offlineOptions(cfg, o, params)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return errors.Join(err, o.close())
+	}
+	w := &plainResponse{out: out, header: http.Header{}}
+	api.Admin(opts).ServeHTTP(w, req)
+	return errors.Join(w.err(), o.close())
+}
+
+// plainResponse writes the body of an answer to out, or keeps it as an error.
+type plainResponse struct {
+	out    io.Writer
+	header http.Header
+	status int
+	fault  strings.Builder
+}
+
+func (w *plainResponse) Header() http.Header    { return w.header }
+func (w *plainResponse) WriteHeader(status int) { w.status = status }
+func (w *plainResponse) Write(b []byte) (int, error) {
+	if w.status != 0 && w.status != http.StatusOK {
+		return w.fault.Write(b)
+	}
+	return w.out.Write(b)
+}
+
+func (w *plainResponse) err() error {
+	if w.status == 0 || w.status == http.StatusOK {
+		return nil
+	}
+	return fmt.Errorf("%s: %s", http.StatusText(w.status), strings.TrimSpace(w.fault.String()))
+}
+
+func newSnapshot() *cobra.Command {
+	var file, at string
+	cmd := &cobra.Command{
+		Use:   "snapshot -c FILE",
+		Short: "Write a Parquet snapshot now",
+		Long: `snapshot makes the instance that runs with this configuration (admin.listen) write the customers of its shards as Parquet
+below archive.dir, as of now, from a consistent view and without stopping the stream. If none runs, the data directory is read.
+With several instances, ask each.`,
+		Example: "  asiduo snapshot -c asiduo.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			if cfg.Archive.Dir == "" {
+				return usageError{errors.New("archive.dir is empty: say where snapshots go")}
+			}
+			now := time.Now()
+			if at != "" {
+				if now, err = time.Parse(time.RFC3339, at); err != nil {
+					return usageError{fmt.Errorf("--as-of %q is not a time such as 2026-06-01T00:00:00Z", at)}
+				}
+			}
+			path := "/v1/snapshot"
+			if at != "" {
+				path += "?as_of=" + url.QueryEscape(now.UTC().Format(time.RFC3339))
+			}
+			err = ask(cmd.Context(), cfg, http.MethodPost, path, cmd.OutOrStdout())
+			if !errors.Is(err, errNotRunning) {
+				return err
+			}
+			return snapshotOffline(cmd.Context(), cfg, state.Instant(now.UnixMilli()), cmd.OutOrStdout())
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().StringVar(&at, "as-of", "", "instant of the snapshot (RFC 3339); default: now")
+	return cmd
+}
+
+func snapshotOffline(ctx context.Context, cfg config.Config, at state.Instant, out io.Writer) (err error) {
+	o, err := openOffline(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.close()) }()
+	params, err := pipeline.Parameters(cfg)
+	if err != nil {
+		return usageError{err}
+	}
+	day, err := dayOf(cfg, at)
+	if err != nil {
+		return err
+	}
+	info := archiveInfo(cfg, cfg.Shards, params)
+	if info.Shards == 0 {
+		for s := range o.stores {
+			info.Shards = max(info.Shards, s+1)
+		}
+	}
+	for shard, s := range o.stores {
+		v, err := s.View()
+		if err != nil {
+			return err
+		}
+		part, err := archive.WritePart(ctx, cfg.Archive.Dir, day, shard, at, v, info)
+		if err := errors.Join(err, v.Close()); err != nil {
+			return err
+		}
+		fmt.Fprintln(out, filepath.Join(cfg.Archive.Dir, filepath.FromSlash(part.File)))
+	}
+	_, err = archive.Publish(ctx, cfg.Archive.Dir, day, at, info)
+	return err
+}

@@ -1,0 +1,89 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/state"
+)
+
+// clientID tells other members where this one answers: the group's member list is the only directory there is.
+func clientID(advertise string) string { return strings.TrimSpace("asiduo " + advertise) }
+
+// owners remembers for a moment who serves which shard.
+type owners struct {
+	mu    sync.Mutex
+	asked time.Time
+	urls  map[int32]string
+}
+
+// Owner is the base URL of the process that a customer's shard is assigned to; empty if nobody has it or it does not
+// say.
+func (p *Pipeline) Owner(ctx context.Context, customer string) (string, error) {
+	o := &p.owners
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if time.Since(o.asked) < 2*time.Second {
+		return o.urls[p.ShardOf(customer)], nil
+	}
+	cl, err := kgo.NewClient(p.clientOpts...)
+	if err != nil {
+		return "", err
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	groups, err := kadm.NewClient(cl).DescribeGroups(ctx, p.cfg.App)
+	if err != nil {
+		return "", err
+	}
+	urls := map[int32]string{}
+	for _, m := range groups[p.cfg.App].Members {
+		_, url, _ := strings.Cut(m.ClientID, " ")
+		if a, ok := m.Assigned.AsConsumer(); ok {
+			for _, t := range a.Topics {
+				for _, s := range t.Partitions {
+					urls[s] = url
+				}
+			}
+		}
+	}
+	o.asked, o.urls = time.Now(), urls
+	return urls[p.ShardOf(customer)], nil
+}
+
+// Now is the instant that business goes by; false while it is not known.
+func (p *Pipeline) Now() (state.Instant, bool) {
+	c := clock{kind: p.cfg.Time.Clock, manual: p.deps.Manual}
+	if c.kind == "broker" {
+		p.board.mu.Lock()
+		defer p.board.mu.Unlock()
+		for _, s := range p.board.serving {
+			return s.clock.now()
+		}
+		return 0, false
+	}
+	return c.now()
+}
+
+// Ready is nil when every shard that the group gave to this process is served; otherwise it says what is wrong with
+// each. A process without shards is ready: it waits to take over.
+func (p *Pipeline) Ready() error {
+	var all []error
+	joined := p.joined.Load()
+	if !joined {
+		return errors.New("not yet a member of the group")
+	}
+	for _, s := range p.Status() {
+		if s.State != "running" {
+			all = append(all, errors.New(strings.TrimSuffix("shard "+label(s.Shard)+" is "+s.State+": "+s.Reason, ": ")))
+		}
+	}
+	return errors.Join(all...)
+}

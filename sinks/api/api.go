@@ -1,0 +1,105 @@
+// Package api answers over HTTP: questions about customers, health, metrics, and what an operator asks of a running
+// process. It knows neither Kafka nor the pipeline: what it answers from is given to it.
+//
+// Every error is {"error": {"code", "message"}} with a code that stays the same; none names a customer.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// Shard is how one shard of this process does.
+type Shard struct {
+	Shard   int32
+	State   string // running: it serves; any other: it does not
+	Reason  string // why it does not, may be empty
+	Cycle   uint64
+	Horizon state.Instant // silence has been played up to here; 0: not known
+}
+
+// Options are what the answers are made from. View, Shards, Params and, for Admin, Gatherer are needed. Functions are
+// called from many goroutines, and their errors must not name customers: they are logged.
+type Options struct {
+	App      string
+	Params   *state.Parameters
+	Currency string // ISO 4217
+	Digits   int    // of the currency's minor unit
+
+	// View is the committed state of a customer's shard; store.ErrClosed if it is not served here now.
+	View func(customer string) (*store.View, error)
+	// Owner is where the process that serves a customer answers, such as http://host:8080; empty if unknown. It may be
+	// nil.
+	Owner func(ctx context.Context, customer string) (baseURL string, err error)
+	// Shards are those of this process, by number.
+	Shards func() []Shard
+	// Ready is nil when the process is ready, else the reasons, joined. Without it, a process is ready when all its
+	// shards run.
+	Ready func() error
+	// Now is the business clock; false, or no function: there is none, and customers are shown as of their evaluation.
+	Now func() (state.Instant, bool)
+	// Scan is the committed state of a shard, to be read from one end to the other; store.ErrClosed if it is not served
+	// here now. It is called once for each page.
+	Scan func(ctx context.Context, shard int32) (*store.View, error)
+	// Snapshot writes an archive of the shards of this process as of an instant and returns the files' names. Without
+	// it there is no archive.
+	Snapshot func(ctx context.Context, at state.Instant) (paths []string, err error)
+
+	Gatherer prometheus.Gatherer
+	Registry prometheus.Registerer // of the metrics of HTTP itself; may be nil
+	Log      *slog.Logger          // may be nil
+	Version  string                // of the program
+}
+
+// Public answers what applications ask: customers, shards and health.
+func Public(o Options) http.Handler {
+	s := newServer(o)
+	s.handle(http.MethodGet, "/v1/customers/{id}", s.customer)
+	s.handle(http.MethodGet, "/v1/shards", s.shards)
+	s.health()
+	return s
+}
+
+// Admin answers what operators and Prometheus ask. Its listener must be private: it shows the whole state and the
+// insides of the process.
+func Admin(o Options) http.Handler {
+	s := newServer(o)
+	s.handle(http.MethodGet, "/metrics", s.scrape())
+	s.handle(http.MethodPost, "/v1/snapshot", s.snapshot)
+	s.handle(http.MethodGet, "/v1/state/customers/{id}", s.stateCustomer)
+	s.handle(http.MethodGet, "/v1/state/scan", s.stateScan)
+	s.handle(http.MethodGet, "/v1/shards", s.shards)
+	s.health()
+	s.profiling()
+	return s
+}
+
+// server is one listener's answers.
+type server struct {
+	o            Options
+	segments     int // of the rule set
+	routes       []route
+	metrics      *metrics
+	origins      *http.CrossOriginProtection
+	snapshotting sync.Mutex
+}
+
+func newServer(o Options) *server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = func() (state.Instant, bool) { return 0, false }
+	}
+	return &server{
+		o: o, segments: len(o.Params.Rules.Segments()), metrics: newMetrics(o.Registry),
+		origins: http.NewCrossOriginProtection(),
+	}
+}

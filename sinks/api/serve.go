@@ -1,0 +1,63 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of a connection. An answer that takes longer to make or to send moves its own deadline.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 15 * time.Second
+	writeTimeout  = 30 * time.Second
+	idleTimeout   = 2 * time.Minute
+	closeTimeout  = 5 * time.Second
+	maxHeader     = 16 << 10 // bytes
+)
+
+// Serve answers on a TCP address until ctx ends, host:port where port 0 means any; addr is the one it got. Then it
+// stops to listen, gives what is under way five seconds and cuts off the rest; long answers, whose contexts end with
+// ctx, end at once. wait returns when all of that is done: nil, or why it ended before ctx did.
+func Serve(ctx context.Context, listen string, h http.Handler, log *slog.Logger) (addr string, wait func() error, err error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
+	if err != nil {
+		return "", nil, fmt.Errorf("listen for HTTP: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes:               maxHeader,
+		DisableGeneralOptionsHandler: true,
+		BaseContext:                  func(net.Listener) context.Context { return ctx },
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	var fault error // set before done is closed
+	served, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer cancel()
+		served <- s.Serve(l)
+	}()
+	go func() {
+		defer close(done)
+		<-ctx.Done()
+		closing, stop := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer stop()
+		if err := s.Shutdown(closing); err != nil {
+			log.Warn("cut off requests that did not end in time", "address", l.Addr().String())
+			_ = s.Close()
+		}
+		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+			fault = fmt.Errorf("serve HTTP on %s: %w", l.Addr(), e)
+		}
+	}()
+	return l.Addr().String(), func() error { <-done; return fault }, nil
+}
