@@ -60,7 +60,7 @@ func (m *membership) waitFresh(ctx context.Context) bool {
 func (p *Pipeline) join() (m *membership, err error) {
 	m = &membership{p: p, start: time.Now(), shards: map[int32]*assignment{}}
 	changelog := changelogTopic(p.cfg.App)
-	m.cl, err = kgo.NewClient(append(p.clientOpts,
+	m.cl, err = p.client(
 		kgo.WithHooks(m), kgo.ClientID(clientID(p.deps.Advertise)),
 		kgo.ConsumerGroup(p.cfg.App), kgo.InstanceID(p.dir.Instance),
 		kgo.ConsumeTopics(changelog),
@@ -71,9 +71,9 @@ func (p *Pipeline) join() (m *membership, err error) {
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, t map[string][]int32) { m.assigned(t[changelog]) }),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, t map[string][]int32) { m.removed(t[changelog], "revoked") }),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, t map[string][]int32) { m.removed(t[changelog], "lost") }),
-	)...)
+	)
 	if err != nil {
-		return nil, fmt.Errorf("make group client: %w", err)
+		return nil, err
 	}
 	m.cl.PauseFetchTopics(changelog) // for ever: no record is read by this client
 	return m, nil

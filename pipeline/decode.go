@@ -191,10 +191,14 @@ func (d *decoder) scan(b []byte) error {
 	d.reader = *bytes.NewBuffer(b)
 	d.dec.Reset(&d.reader)
 	if d.dec.PeekKind() != '{' {
-		if _, err := d.dec.ReadValue(); err != nil {
+		switch _, err := d.dec.ReadValue(); err {
+		case io.EOF:
+			return fmt.Errorf("it is empty")
+		case nil:
+			return fmt.Errorf("it is another JSON value")
+		default:
 			return err
 		}
-		return fmt.Errorf("it is another JSON value")
 	}
 	if err := d.object(topLevel); err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/state"
 )
@@ -32,7 +31,7 @@ func (p *Pipeline) Owner(ctx context.Context, customer string) (string, error) {
 	if time.Since(o.asked) < 2*time.Second {
 		return o.urls[p.ShardOf(customer)], nil
 	}
-	cl, err := kgo.NewClient(p.clientOpts...)
+	cl, err := p.client()
 	if err != nil {
 		return "", err
 	}

@@ -41,13 +41,12 @@ type Deps struct {
 
 // Pipeline is one process of an application.
 type Pipeline struct {
-	cfg        config.Config
-	deps       Deps
-	log        *slog.Logger
-	params     *state.Parameters
-	liveFrom   state.Instant
-	metrics    *metrics
-	clientOpts []kgo.Opt
+	cfg      config.Config
+	deps     Deps
+	log      *slog.Logger
+	params   *state.Parameters
+	liveFrom state.Instant
+	metrics  *metrics
 
 	// Set by Run.
 	dir        *store.Dir
@@ -91,14 +90,24 @@ func New(cfg config.Config, deps Deps) (*Pipeline, error) {
 	if _, err := NewPartitioner(cfg.Inputs.Partitioner); err != nil {
 		return nil, err
 	}
-	opts, err := ClientOptions(cfg.Kafka)
+	if _, err := ClientOptions(cfg.Kafka); err != nil {
+		return nil, err
+	}
+	p.metrics = newMetrics(deps.Registry, p)
+	return p, nil
+}
+
+// client makes a client. Options are made anew for each, since clients keep parts of them and change those.
+func (p *Pipeline) client(more ...kgo.Opt) (*kgo.Client, error) {
+	opts, err := ClientOptions(p.cfg.Kafka)
 	if err != nil {
 		return nil, err
 	}
-	p.clientOpts = append(opts, deps.Client...)
-	p.clientOpts = p.clientOpts[:len(p.clientOpts):len(p.clientOpts)] // appended to by several goroutines
-	p.metrics = newMetrics(deps.Registry, p)
-	return p, nil
+	cl, err := kgo.NewClient(append(append(opts, p.deps.Client...), more...)...)
+	if err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	return cl, nil
 }
 
 // Params are the scoring parameters.
@@ -129,9 +138,9 @@ func (p *Pipeline) Run(ctx context.Context) (err error) {
 
 // prepare proves that the brokers and topics are there and fit.
 func (p *Pipeline) prepare(ctx context.Context) error {
-	cl, err := kgo.NewClient(p.clientOpts...)
+	cl, err := p.client()
 	if err != nil {
-		return fmt.Errorf("make client: %w", err)
+		return err
 	}
 	defer cl.Close()
 	if err := Ping(ctx, cl, p.cfg.Kafka); err != nil {

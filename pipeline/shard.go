@@ -143,7 +143,7 @@ func (s *shard) open() (err error) {
 		from = kgo.NewOffset().At(s.mark.Offset)
 	}
 	c := p.cfg.Cycle
-	if s.cl, err = kgo.NewClient(append(p.clientOpts,
+	if s.cl, err = p.client(
 		kgo.TransactionalID(transactionalID(p.cfg.App, s.id)),
 		kgo.TransactionTimeout(c.TransactionTimeout.Std()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{changelogTopic(p.cfg.App): {s.id: from}}),
@@ -151,8 +151,8 @@ func (s *shard) open() (err error) {
 		kgo.FetchMaxBytes(int32(c.FetchBuffer.Bytes())), kgo.FetchMaxPartitionBytes(int32(min(c.FetchBuffer.Bytes()/2, 2<<20))),
 		kgo.MaxConcurrentFetches(1), kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.MaxBufferedRecords(1<<20), kgo.ProducerLinger(50*time.Millisecond), // flushed at the end of each cycle
-	)...); err != nil {
-		return fmt.Errorf("make client: %w", err)
+	); err != nil {
+		return err
 	}
 	s.adm = kadm.NewClient(s.cl)
 	return nil

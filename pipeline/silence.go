@@ -170,8 +170,8 @@ func (s *shard) rearm() error {
 		return nil
 	}
 	b := s.store.NewBatch()
+	defer b.Discard()
 	if err := s.armTimers(b); err != nil {
-		b.Discard()
 		return err
 	}
 	err := b.Commit()

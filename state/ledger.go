@@ -129,6 +129,9 @@ func (l *Ledger) refunded(order uint64) (sum Money) {
 	return sum
 }
 
+// Net is what an order of the ledger brought if it counts, else 0.
+func (l *Ledger) Net(o *Order) Money { return l.net(o) }
+
 // net is what an order brought if it counts, else 0 (semantics 4.4, 4.5).
 func (l *Ledger) net(o *Order) Money {
 	if o.Test || (o.Status != Paid && o.Status != Completed && o.Status != PartiallyRefunded) {

@@ -20,7 +20,7 @@ const maxMessage = 64 << 20
 
 // embeddedBroker starts a broker inside this process, on loopback, without anything on disk.
 func embeddedBroker() (address string, stop func(), err error) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.BrokerConfigs(map[string]string{
 		"group.initial.rebalance.delay.ms": "0",
 		"message.max.bytes":                fmt.Sprint(maxMessage),
 	}))

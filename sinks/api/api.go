@@ -84,7 +84,6 @@ func Admin(o Options) http.Handler {
 // server is one listener's answers.
 type server struct {
 	o            Options
-	segments     int // of the rule set
 	routes       []route
 	metrics      *metrics
 	origins      *http.CrossOriginProtection
@@ -99,7 +98,6 @@ func newServer(o Options) *server {
 		o.Now = func() (state.Instant, bool) { return 0, false }
 	}
 	return &server{
-		o: o, segments: len(o.Params.Rules.Segments()), metrics: newMetrics(o.Registry),
-		origins: http.NewCrossOriginProtection(),
+		o: o, metrics: newMetrics(o.Registry), origins: http.NewCrossOriginProtection(),
 	}
 }

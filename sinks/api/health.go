@@ -15,7 +15,9 @@ func (s *server) health() {
 }
 
 // live is 200 as long as the process answers.
-func (s *server) live(w http.ResponseWriter, _ *http.Request) { write(w, http.StatusOK, wireHealth{Status: "ok"}) }
+func (s *server) live(w http.ResponseWriter, _ *http.Request) {
+	write(w, http.StatusOK, wireHealth{Status: "ok"})
+}
 
 // ready is 200, or 503 with the reasons; either way it lists the shards.
 func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
@@ -31,7 +33,6 @@ func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 	}
 	if waiting {
 		health.Status, code = "not_ready", http.StatusServiceUnavailable
-		w.Header().Set("Retry-After", "1")
 	}
 	write(w, code, health)
 }

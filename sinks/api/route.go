@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -169,19 +170,16 @@ func customerID(w http.ResponseWriter, r *http.Request, pattern string) (string,
 }
 
 // parameters are those of the query, which may only be the named ones, each once; false if the client has been told.
-func parameters(w http.ResponseWriter, r *http.Request, names ...string) (map[string]string, bool) {
+func parameters(w http.ResponseWriter, r *http.Request, names ...string) (url.Values, bool) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
-	values := map[string]string{}
-	for name, v := range query {
-		if !slices.Contains(names, name) || len(v) != 1 {
-			query = nil
-			break
+	for name, values := range query {
+		if !slices.Contains(names, name) || len(values) != 1 {
+			err = errors.New("unexpected")
 		}
-		values[name] = v[0]
 	}
-	if err != nil || (query == nil) {
-		fail(w, http.StatusBadRequest, "invalid_parameter", "Parameters are "+strings.Join(names, ", ")+", each at most once.")
+	if err != nil {
+		fail(w, http.StatusBadRequest, "invalid_parameter", "Parameters here: "+strings.Join(names, ", ")+", each at most once.")
 		return nil, false
 	}
-	return values, true
+	return query, true
 }

@@ -47,3 +47,8 @@ func hashText(h uint64) string {
 	text := strconv.FormatUint(h, 16)
 	return strings.Repeat("0", 16-len(text)) + text
 }
+
+// dayText is a calendar day, days since 1970-01-01, as YYYY-MM-DD.
+func dayText(day int32) string {
+	return time.Unix(int64(day)*86_400, 0).UTC().Format(time.DateOnly)
+}

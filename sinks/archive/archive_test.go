@@ -15,7 +15,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/asiduo/asiduo/state"
@@ -39,184 +38,6 @@ func TestSchema(t *testing.T) {
 	if got != string(want) {
 		t.Errorf("schema:\n%s\nwant:\n%s", got, want)
 	}
-}
-
-// counted are the figures of a window as the rules word them, from the facts alone.
-func counted(facts []state.Fact, from state.Instant) (orders int64, net state.Money) {
-	back := map[uint64]state.Money{}
-	for _, f := range facts {
-		if f.Kind == state.RefundFact {
-			back[f.Refund.Order] += f.Refund.Amount
-		}
-	}
-	for _, f := range facts {
-		if o := f.Order; f.Kind == state.OrderFact && o.Status == state.Paid && o.OrderedAt >= from && o.Amount > back[o.ID] {
-			orders, net = orders+1, net+o.Amount-back[o.ID]
-		}
-	}
-	return orders, net
-}
-
-// expected is a row as it should be; a nil member is null.
-func expected(t *testing.T, p *population, v *store.View, id string, asOf state.Instant, params *state.Parameters) map[string]any {
-	t.Helper()
-	var c state.Customer
-	var n state.Interactions
-	known, err := v.Customer(id, &c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	interacted, err := v.Interactions(id, &n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	zero := int64(0)
-	want := map[string]any{
-		"customer_id": id, "as_of": int64(asOf), "segment": "prospect", "lifecycle": "prospect", "r": zero, "f": zero, "m": zero,
-		"orders": zero, "orders_lifetime": zero, "net_revenue": zero, "net_revenue_lifetime": zero, "segment_sequence": zero,
-		"risk_sequence": zero, "complaint_open": n.Complaining, "truncated": false, "orders_in_ledger": zero,
-		"settled_orders": zero, "settled_net_revenue": zero,
-	}
-	if interacted {
-		want["last_interaction_at"] = int64(n.LastAt)
-		if len(n.Consents) > 0 {
-			consents := map[string]any{}
-			for _, c := range n.Consents {
-				consents[c.Purpose] = c.Status.String()
-			}
-			want["consent"] = consents
-		}
-	}
-	if !known {
-		return want
-	}
-	to := max(asOf, c.EvaluatedAt)
-	want["as_of"], want["evaluated_at"] = int64(to), int64(c.EvaluatedAt)
-	if c.Published != state.NoSegment {
-		want["published_segment"] = params.Rules.SegmentName(c.Published)
-	}
-	segmentSeq, riskSeq := c.SegmentSeq, c.RiskSeq
-	c.Advance(params, to, state.Telling{EmitBackfill: true, LiveFrom: 1}, nil)
-	scored(want, &c, params, to)
-	want["segment_sequence"], want["risk_sequence"] = int64(segmentSeq), int64(riskSeq)
-	orders, net := counted(p.facts[id], to-params.Window)
-	want["orders"], want["net_revenue"] = orders, int64(net)
-	orders, net = counted(p.facts[id], 0)
-	want["orders_lifetime"], want["net_revenue_lifetime"] = orders, int64(net)
-	inWindow := int64(0)
-	for _, f := range p.facts[id] {
-		if f.Kind == state.OrderFact && f.Order.OrderedAt >= to-params.Window {
-			inWindow++
-		}
-	}
-	want["orders_in_ledger"] = inWindow
-	want["settled_orders"] = orders - want["orders"].(int64)
-	want["settled_net_revenue"] = int64(net) - want["net_revenue"].(int64)
-	return want
-}
-
-// scored is the part of a row that an advanced customer says.
-func scored(want map[string]any, c *state.Customer, params *state.Parameters, to state.Instant) {
-	name := params.Rules.SegmentName
-	p := c.Profile(params)
-	want["r"], want["f"], want["m"] = int64(p.R), int64(p.F), int64(p.M)
-	want["lifecycle"] = p.Lifecycle.String()
-	want["rules_version"], want["cuts_version"], want["model_version"] = int64(3), int64(2), int64(1)
-	if p.Published != state.NoSegment {
-		want["segment"], want["since"] = name(p.Published), int64(p.Since)
-	}
-	if chance := c.Chance(params, to); chance != state.None {
-		want["churn_probability"] = float64(chance) / 1e6
-	}
-	if p.Reference != state.None {
-		want["churn_reference"] = float64(p.Reference) / 1e6
-	}
-	if p.Band != state.NoBand {
-		want["churn_band"] = p.Band.String()
-	}
-	if p.Next.At != state.Never {
-		want["next_transition_segment"], want["next_transition_at"] = name(p.Next.Segment), int64(p.Next.At)
-	}
-	if p.ThresholdAt != state.Never {
-		want["next_threshold_band"], want["next_threshold_at"] = p.Threshold.Band.String(), int64(p.ThresholdAt)
-	}
-	if f := p.Figures; f.Lifetime > 0 {
-		want["first_order_at"], want["last_order_at"] = int64(f.First), int64(f.Last)
-		want["recency_days"] = int64((to - f.Last) / state.Day)
-	}
-}
-
-func plain(t *testing.T, name string, v parquet.Value) any {
-	t.Helper()
-	switch v.Kind() {
-	case parquet.Boolean:
-		return v.Boolean()
-	case parquet.Int32:
-		return int64(v.Int32())
-	case parquet.Int64:
-		return v.Int64()
-	case parquet.Double:
-		return v.Double()
-	}
-	if name == "consent" {
-		var m map[string]any
-		if err := json.Unmarshal(v.ByteArray(), &m); err != nil {
-			t.Fatal(err)
-		}
-		return m
-	}
-	return string(v.ByteArray())
-}
-
-func TestColumns(t *testing.T) {
-	p, in := populate(t, 2000), info(t)
-	defer func() { _ = p.Close(false) }()
-	seen := map[string]int{}
-	for _, asOf := range []state.Instant{now, now - 400*state.Day, now + 500*state.Day} {
-		dir := t.TempDir()
-		part := p.write(t, dir, 0, asOf, in)
-		rows := read(t, open(t, filepath.Join(dir, part.File)))
-		slices.Sort(p.ids)
-		if int64(len(rows)) != part.Rows || len(rows) != len(p.ids) {
-			t.Fatalf("%d rows, %d told; want %d", len(rows), part.Rows, len(p.ids))
-		}
-		v := p.view(t)
-		for i, row := range rows {
-			got := map[string]any{}
-			for name, value := range row {
-				got[name] = plain(t, name, value)
-				seen[name]++
-			}
-			want := expected(t, p, v, p.ids[i], asOf, in.Params)
-			if !reflect.DeepEqual(got, want) {
-				for name := range mergeKeys(got, want) {
-					if !reflect.DeepEqual(got[name], want[name]) {
-						t.Errorf("as of %d, row %d: %s = %v; want %v", asOf, i, name, got[name], want[name])
-					}
-				}
-				t.FailNow()
-			}
-		}
-		if err := v.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, c := range columns(2) {
-		if seen[c.name] == 0 {
-			t.Errorf("no row has a %s", c.name)
-		}
-	}
-}
-
-func mergeKeys(a, b map[string]any) map[string]bool {
-	keys := map[string]bool{}
-	for k := range a {
-		keys[k] = true
-	}
-	for k := range b {
-		keys[k] = true
-	}
-	return keys
 }
 
 func TestFile(t *testing.T) {
@@ -251,6 +72,9 @@ func TestFile(t *testing.T) {
 			t.Errorf("least id %q", s.MinValue)
 		}
 	}
+	if by := file.Metadata().CreatedBy; by != "asiduo version 1(build parquet-go)" {
+		t.Errorf("created by %q", by)
+	}
 	text, _ := file.Lookup(FooterKey)
 	var m map[string]any
 	if err := json.Unmarshal([]byte(text), &m); err != nil {
@@ -278,6 +102,37 @@ func TestAgain(t *testing.T) {
 	}
 	if got := files(t, dir); !slices.Equal(got, []string{"part-0.parquet"}) {
 		t.Errorf("files %q", got)
+	}
+}
+
+// TestGroups: a file takes as many row groups as it needs, and ids ascend through all of them.
+func TestGroups(t *testing.T) {
+	p, in, dir := populate(t, 0), info(t), t.TempDir()
+	defer func() { _ = p.Close(false) }()
+	const rows = groupRows + 3
+	b := p.NewBatch()
+	n := state.Interactions{LastAt: now}
+	for i := range rows {
+		if err := b.Put(store.InteractionsKey(nil, fmt.Sprintf("c%07d", i)), n.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	part := p.write(t, dir, 0, now, in)
+	file := open(t, filepath.Join(dir, part.File))
+	var sizes []int64
+	for _, g := range file.RowGroups() {
+		sizes = append(sizes, g.NumRows())
+	}
+	if !slices.Equal(sizes, []int64{groupRows, 3}) || part.Rows != rows {
+		t.Errorf("row groups of %d; %d rows", sizes, part.Rows)
+	}
+	for i, row := range read(t, file) {
+		if id := string(row["customer_id"].ByteArray()); id != fmt.Sprintf("c%07d", i) || row["segment"].String() != "prospect" {
+			t.Fatalf("row %d: %v", i, row)
+		}
 	}
 }
 

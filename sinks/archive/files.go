@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Names that readers know.
@@ -43,13 +44,17 @@ func openFolder(root, below string) (dir, error) {
 
 func (d dir) file(name string) string { return filepath.Join(d.path, name) }
 
-// sync makes names last, where the system can.
+// sync makes the names in the directory last. Some network file systems do not know that of a directory.
 func (d dir) sync() error {
 	f, err := os.Open(d.path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }
 
 // put writes a file that has its name only once it is on the disk, after before has been called. It returns length

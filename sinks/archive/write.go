@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"math/big"
+	"strconv"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
@@ -41,6 +42,8 @@ func newPartWriter(w io.Writer, info *Info) *partWriter {
 	pw.to = parquet.NewGenericWriter[any](w, schema,
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
 		parquet.DataPageVersion(1), // what every reader knows
+		// Readers that are made with parquet-java do not believe the statistics of texts without a version in here.
+		parquet.CreatedBy("asiduo", strconv.Itoa(Format), "parquet-go"),
 		parquet.DataPageStatistics(true),
 		parquet.WriteBufferSize(0), // there is a buffer below
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending(pw.columns[0].name))))

@@ -67,7 +67,10 @@ func (d *Dir) identify(app string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(d.FS, d.Path, file, b)
+	if err := writeFile(d.FS, d.Path, file, b); err != nil {
+		return err
+	}
+	return syncDir(d.FS, d.FS.PathDir(d.Path)) // a lost identity would be a new member of the group
 }
 
 // Shard is the directory of a shard's database.
@@ -118,7 +121,11 @@ func writeFile(files vfs.FS, dir, name string, b []byte) (err error) {
 	if err := files.Rename(tmp, name); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	d, err := files.OpenDir(dir)
+	return syncDir(files, dir)
+}
+
+func syncDir(files vfs.FS, path string) error {
+	d, err := files.OpenDir(path)
 	if err != nil {
 		return err
 	}

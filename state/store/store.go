@@ -78,7 +78,8 @@ func Open(dir string, o Options) (*Store, error) {
 	opts := &pebble.Options{
 		FS: o.FS, Cache: o.Cache, MemTableSize: o.Memtable, DisableWAL: true, ReadOnly: o.ReadOnly,
 		FormatMajorVersion: pebble.FormatTableFormatV6, Logger: panicLogger{},
-		EventListener: &pebble.EventListener{},
+		// Corruption that nobody is told about must not be fatal, which is Pebble's default: the reads fail anyway.
+		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
 	}
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	if o.Report.Trouble != nil {
@@ -131,8 +132,10 @@ func Corrupt(err error) bool {
 }
 
 // Mark is what the store is the state of; false if it is empty.
-func (s *Store) Mark() (m Mark, ok bool, err error) {
-	b, ok, err := get(s.db, metaKey("mark"), nil)
+func (s *Store) Mark() (m Mark, ok bool, err error) { return mark(s.db) }
+
+func mark(r pebble.Reader) (m Mark, ok bool, err error) {
+	b, ok, err := get(r, metaKey("mark"), nil)
 	if err != nil || !ok {
 		return m, false, err
 	}
@@ -231,13 +234,21 @@ func (b *Batch) SetMark(m *Mark) error {
 // Len is the size of the batch in bytes.
 func (b *Batch) Len() int { return b.b.Len() }
 
-// Commit makes the batch true, all of it or nothing.
+// Commit makes the batch true, all of it or nothing, and ends it.
 func (b *Batch) Commit() error {
-	if err := b.b.Commit(pebble.NoSync); err != nil {
+	err := b.b.Commit(pebble.NoSync)
+	err = errors.Join(err, b.b.Close())
+	b.b = nil // Pebble hands closed batches out again
+	if err != nil {
 		return fmt.Errorf("write store: %w", err)
 	}
-	return b.b.Close()
+	return nil
 }
 
-// Discard forgets the batch.
-func (b *Batch) Discard() { _ = b.b.Close() }
+// Discard ends a batch that was not committed; after Commit it does nothing.
+func (b *Batch) Discard() {
+	if b.b != nil {
+		_ = b.b.Close()
+		b.b = nil
+	}
+}

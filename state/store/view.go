@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -30,12 +29,9 @@ func (s *Store) View() (*View, error) {
 		return nil, ErrClosed
 	}
 	v := &View{s: s, snap: s.db.NewSnapshot()}
-	b, ok, err := get(v.snap, metaKey("mark"), nil)
-	if err == nil && ok {
-		err = json.Unmarshal(b, &v.Mark)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read mark: %w", err), v.Close())
+	var err error
+	if v.Mark, _, err = mark(v.snap); err != nil {
+		return nil, errors.Join(err, v.Close())
 	}
 	return v, nil
 }
@@ -48,7 +44,7 @@ func (v *View) Close() error {
 
 // Customer reads one customer; known is false if nothing is known but perhaps interactions.
 func (v *View) Customer(id string, c *state.Customer) (known bool, err error) {
-	b, ok, err := get(v.snap, CustomerKey(nil, id), nil)
+	b, ok, err := v.get(CustomerKey(nil, id))
 	if err != nil || !ok {
 		return false, err
 	}
@@ -57,11 +53,18 @@ func (v *View) Customer(id string, c *state.Customer) (known bool, err error) {
 
 // Interactions reads a customer's interactions.
 func (v *View) Interactions(id string, n *state.Interactions) (known bool, err error) {
-	b, ok, err := get(v.snap, InteractionsKey(nil, id), nil)
+	b, ok, err := v.get(InteractionsKey(nil, id))
 	if err != nil || !ok {
 		return false, err
 	}
 	return true, n.Decode(b)
+}
+
+func (v *View) get(key []byte) ([]byte, bool, error) {
+	if v.s.closing.Load() {
+		return nil, false, ErrClosed
+	}
+	return get(v.snap, key, nil)
 }
 
 // Row is one customer of a scan. Customer is nil if only interactions are known, Interactions is nil if none are.

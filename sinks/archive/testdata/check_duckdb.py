@@ -10,10 +10,9 @@ import duckdb
 
 db = duckdb.connect()
 db.execute("SET TimeZone = 'UTC'")
+files = (sys.argv[1] + "/snapshots/dt=*/part-*.parquet").replace("'", "''")
 db.execute(
-    "CREATE VIEW customers AS SELECT * FROM read_parquet(?, hive_partitioning = true, union_by_name = true)".replace(
-        "?", "'" + (sys.argv[1] + "/snapshots/dt=*/part-*.parquet").replace("'", "''") + "'"
-    )
+    f"CREATE VIEW customers AS SELECT * FROM read_parquet('{files}', hive_partitioning = true, union_by_name = true)"
 )
 
 
@@ -36,7 +35,7 @@ result = {
     "churn_probability_millionths": probability,
     "email_granted": consents,
     "segments": dict(db.execute("SELECT segment, count(*) FROM customers GROUP BY ALL ORDER BY ALL").fetchall()),
-    "as_of": [str(v[0]) for v in db.execute("SELECT DISTINCT strftime(as_of, '%Y-%m-%dT%H:%M:%S.%gZ') FROM customers ORDER BY 1").fetchall()],
+    "as_of": one("SELECT list(DISTINCT strftime(as_of, '%Y-%m-%dT%H:%M:%S.%gZ')) FROM customers")[0],
     "types": {name: kind for name, kind, *_ in db.execute("DESCRIBE customers").fetchall()},
 }
 # An id is looked for by the statistics of sorted files.

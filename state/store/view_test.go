@@ -1,0 +1,217 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"github.com/asiduo/asiduo/state"
+)
+
+// ids are UUIDs in their canonical form and others, and texts of any kind that lie among them.
+func ids() *rapid.Generator[string] {
+	canonical := rapid.Map(rapid.SliceOfN(rapid.Byte(), 16, 16), func(b []byte) string {
+		return uuid.UUID(b).String()
+	})
+	return rapid.OneOf(
+		canonical,
+		rapid.Map(canonical, strings.ToUpper),
+		rapid.Map(canonical, func(s string) string { return "urn:uuid:" + s }),
+		rapid.Map(canonical, func(s string) string { return strings.ReplaceAll(s, "-", "") }),
+		rapid.Map(canonical, func(s string) string { return s[:35] }),
+		rapid.Map(canonical, func(s string) string { return s + "\x00" }),
+		rapid.Map(rapid.SliceOfN(rapid.Byte(), 1, 40), func(b []byte) string { return string(b) }),
+		rapid.StringMatching(`[0-9a-f]{1,36}`),
+	)
+}
+
+func TestKeys(t *testing.T) {
+	const id = "0b5e7d9e-4c5a-4d0f-9d3c-6a1b2c3d4e5f"
+	raw := "\x0b\x5e\x7d\x9e\x4c\x5a\x4d\x0f\x9d\x3c\x6a\x1b\x2c\x3d\x4e\x5f"
+	for _, test := range []struct{ id, want string }{
+		{id, "\x01" + raw},
+		{strings.ToUpper(id), "\x02" + strings.ToUpper(id)},
+		{id[:34] + "5F", "\x02" + id[:34] + "5F"},
+		{strings.Replace(id, "-", "", 1) + "0", "\x02" + strings.Replace(id, "-", "", 1) + "0"},
+		{strings.Replace(id, "b", "g", 1), "\x02" + strings.Replace(id, "b", "g", 1)},
+		{"ana", "\x02ana"},
+		{"\x01" + raw[1:], "\x02\x01" + raw[1:]},
+	} {
+		if got := string(CustomerKey([]byte("before"), test.id)); got != "beforec"+test.want {
+			t.Errorf("customer %q: %q", test.id, got)
+		}
+		if got := string(InteractionsKey(nil, test.id)); got != "i"+test.want {
+			t.Errorf("interactions of %q: %q", test.id, got)
+		}
+		if got := string(TimerKey(nil, 0x0102, test.id)); got != "t\x00\x00\x00\x00\x00\x00\x01\x02"+test.want {
+			t.Errorf("timer of %q: %q", test.id, got)
+		}
+	}
+	if got := string(metaKey("mark")); got != "mmark" {
+		t.Errorf("mark: %q", got)
+	}
+	for _, key := range []string{"", "c", "i", "c\x01", "c\x02", "c\x01" + raw[1:], "c\x01" + raw + "x", "c\x03abc", "mmark", "owner", "checkpoint"} {
+		if IsCustomerKey([]byte(key)) || IsInteractionsKey([]byte(key)) {
+			t.Errorf("%q passes for the key of a customer", key)
+		}
+	}
+}
+
+func TestKeysRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := ids().Draw(t, "id"), ids().Draw(t, "other id")
+		key, other := CustomerKey(nil, a), CustomerKey(nil, b)
+		if !IsCustomerKey(key) || IsInteractionsKey(key) || CustomerID(key) != a {
+			t.Fatalf("%q came back as %q", a, CustomerID(key))
+		}
+		inter := InteractionsKey(nil, a)
+		if IsCustomerKey(inter) || !IsInteractionsKey(inter) || CustomerID(inter) != a {
+			t.Fatalf("%q came back as %q", a, CustomerID(inter))
+		}
+		if (a == b) != bytes.Equal(key, other) {
+			t.Fatalf("%q and %q have the keys %q and %q", a, b, key, other)
+		}
+	})
+}
+
+// Rows come in the order of the ids as bytes, each id once, with what is known of it.
+func TestRows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		type known struct{ customer, interactions int }
+		want := map[string]known{}
+		for i, id := range rapid.SliceOfN(ids(), 0, 30).Draw(t, "ids") {
+			k := rapid.IntRange(1, 3).Draw(t, "what is known")
+			want[id] = known{(k & 1) * (i + 1), (k >> 1) * (i + 1)}
+		}
+		s := openForRapid(t)
+		write(t, s, func(b *Batch) (err error) {
+			for id, k := range want {
+				if k.customer > 0 {
+					err = errors.Join(err, b.Put(CustomerKey(nil, id), customer(k.customer)))
+				}
+				if k.interactions > 0 {
+					err = errors.Join(err, b.Put(InteractionsKey(nil, id), interactions(k.interactions)))
+				}
+				err = errors.Join(err, b.Arm(state.Instant(k.customer), id))
+			}
+			return errors.Join(err, b.SetMark(&someMark))
+		})
+		v, err := s.View()
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		var seen []string
+		for row, err := range v.Rows() {
+			if err != nil {
+				t.Fatalf("%v", err)
+			}
+			var got known
+			if row.Customer != nil {
+				got.customer = int(row.Customer.SegmentSeq)
+			}
+			if row.Interactions != nil {
+				got.interactions = int(row.Interactions.LastAt)
+			}
+			if got != want[row.ID] {
+				t.Fatalf("%q: %+v, want %+v", row.ID, got, want[row.ID])
+			}
+			seen = append(seen, row.ID)
+		}
+		if !slices.IsSorted(seen) || len(seen) != len(want) {
+			t.Fatalf("%d rows of %d: %q", len(seen), len(want), seen)
+		}
+		for range v.Rows() {
+			break // a reader may stop at any row
+		}
+		if err := errors.Join(v.Close(), s.Close(false)); err != nil {
+			t.Fatalf("%v", err)
+		}
+	})
+}
+
+func TestRowsEndAtAFault(t *testing.T) {
+	for _, key := range [][]byte{CustomerKey(nil, "bob"), InteractionsKey(nil, "bob")} {
+		s := openMem(t)
+		write(t, s, func(b *Batch) error {
+			return errors.Join(b.Put(CustomerKey(nil, "ana"), customer(1)), b.Put(key, []byte{state.Format}), b.Put(CustomerKey(nil, "eve"), customer(3)))
+		})
+		v, err := s.View()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for row, err := range v.Rows() {
+			if err != nil {
+				got = append(got, err.Error())
+				continue
+			}
+			got = append(got, row.ID)
+		}
+		if !slices.Equal(got, []string{"ana", state.ErrCorrupt.Error()}) {
+			t.Errorf("rows %q", got)
+		}
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+		closed(t, s)
+	}
+}
+
+// Close waits for views, whose reads end at once, and there are no new ones.
+func TestCloseWaitsForViews(t *testing.T) {
+	s := openMem(t)
+	write(t, s, func(b *Batch) error {
+		return errors.Join(b.Put(CustomerKey(nil, "ana"), customer(1)), b.Put(CustomerKey(nil, "bob"), customer(2)), b.Put(InteractionsKey(nil, "bob"), interactions(2)))
+	})
+	v, err := s.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	var faults []error
+	for row, err := range v.Rows() {
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		if row.ID != "ana" {
+			t.Errorf("row %q of a store that is being closed", row.ID)
+		}
+		go func() { done <- s.Close(true) }()
+		for !s.closing.Load() {
+			runtime.Gosched()
+		}
+	}
+	if len(faults) != 1 || !errors.Is(faults[0], ErrClosed) {
+		t.Errorf("the scan ended with %v", faults)
+	}
+	if _, err := v.Customer("ana", new(state.Customer)); !errors.Is(err, ErrClosed) {
+		t.Errorf("customer: %v", err)
+	}
+	if _, err := v.Interactions("bob", new(state.Interactions)); !errors.Is(err, ErrClosed) {
+		t.Errorf("interactions: %v", err)
+	}
+	if _, err := s.View(); !errors.Is(err, ErrClosed) || err.Error() != "the shard is being closed" {
+		t.Errorf("new view: %v", err)
+	}
+	select {
+	case err := <-done:
+		t.Errorf("closed before the view: %v", err)
+	default:
+	}
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if _, err := s.View(); !errors.Is(err, ErrClosed) {
+		t.Errorf("view of a closed store: %v", err)
+	}
+}
