@@ -2,10 +2,8 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -309,90 +307,6 @@ func (s *shard) profiles() error {
 	return nil
 }
 
-// commit makes the cycle true: one transaction with everything that leaves the shard and the state as the changelog
-// keeps it, last the checkpoint; then the same state into the store, and only then into the cache.
-func (s *shard) commit(ctx context.Context) error {
-	c, o, topic := &s.cycle, s.overlay, changelogTopic(s.p.cfg.App)
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, s.p.cfg.Cycle.Deadline.Std())
-	defer cancel()
-	next := store.Checkpoint{
-		Owner: s.owner, Cycle: s.mark.Cycle + 1, Inputs: map[string]store.InputPositions{}, Horizon: s.silence.played,
-		Versions: s.parameters().Versions,
-	}
-	for t, at := range s.next {
-		next.Inputs[t] = store.InputPositions{TopicID: s.ids[t], Next: maps.Clone(at)}
-	}
-	batch := s.store.NewBatch()
-	defer batch.Discard()
-	for _, e := range o.order {
-		if e.newCustomer {
-			key := store.CustomerKey(nil, e.id)
-			c.out = append(c.out, &kgo.Record{Topic: topic, Partition: s.id, Key: key, Value: e.customer})
-			if err := batch.Put(key, e.customer); err != nil {
-				return err
-			}
-		}
-		if e.newInteracts {
-			key := store.InteractionsKey(nil, e.id)
-			c.out = append(c.out, &kgo.Record{Topic: topic, Partition: s.id, Key: key, Value: e.interactions})
-			if err := batch.Put(key, e.interactions); err != nil {
-				return err
-			}
-		}
-	}
-	if err := s.armTimers(batch); err != nil {
-		return err
-	}
-	value, err := json.Marshal(next)
-	if err != nil {
-		return err
-	}
-	last := &kgo.Record{Topic: topic, Partition: s.id, Key: []byte(checkpointKey), Value: value}
-	c.out = append(c.out, last)
-	if err := s.at(BeforeProduce); err != nil {
-		return err
-	}
-	if err := s.transact(ctx, c.out, BeforeEnd, AfterEnd); err != nil {
-		return err // the overlay dies with the shard
-	}
-	s.p.metrics.phase("commit", began)
-	began = time.Now()
-	mark := store.Mark{Checkpoint: next, Position: store.Position{
-		TopicID: s.ids[topic], Offset: last.Offset, Epoch: s.epoch, Written: s.written(),
-	}}
-	if err := batch.SetMark(&mark); err != nil {
-		return err
-	}
-	if err := batch.Commit(); err != nil {
-		return err
-	}
-	s.mark = mark
-	for _, e := range o.order {
-		if e.newCustomer {
-			o.key = store.CustomerKey(o.key[:0], e.id)
-			o.cache.put(o.key, e.customer)
-		}
-		if e.newInteracts {
-			o.key = store.InteractionsKey(o.key[:0], e.id)
-			o.cache.put(o.key, e.interactions)
-		}
-	}
-	s.p.metrics.phase("store", began)
-	s.p.metrics.cycle(s.id, c)
-	s.publish()
-	return s.at(AfterApply)
-}
-
-// written is the brokers' time as well as it is known, for judging later how old the store is.
-func (s *shard) written() int64 {
-	if s.clock.kind == "broker" {
-		now, _ := s.clock.now()
-		return int64(now)
-	}
-	return time.Now().UnixMilli()
-}
-
 // waitForRoom stops intake while the disk is nearly full.
 func (s *shard) waitForRoom(ctx context.Context) error {
 	for told := false; ; told = true {
@@ -413,41 +327,3 @@ func (s *shard) waitForRoom(ctx context.Context) error {
 		}
 	}
 }
-
-// recordID names a record of an input.
-type recordID struct {
-	topic     string
-	partition int32
-	offset    int64
-}
-
-// maxPoison is how often a record may fail before it becomes a dead letter.
-const maxPoison = 3
-
-// poisonError is a fault of our own code at one record.
-type poisonError struct {
-	at  recordID
-	err error
-}
-
-func (e *poisonError) Error() string {
-	return fmt.Sprintf("process %s/%d@%d: %v", e.at.topic, e.at.partition, e.at.offset, e.err)
-}
-func (e *poisonError) Unwrap() error { return e.err }
-
-// poisoned counts such faults over the acquisitions of a shard.
-type poisoned struct {
-	at    recordID
-	times int
-}
-
-func (p *poisoned) note(err error) {
-	if e, ok := errors.AsType[*poisonError](err); ok {
-		if p.at != e.at {
-			*p = poisoned{at: e.at}
-		}
-		p.times++
-	}
-}
-
-func (p *poisoned) skips(at recordID) bool { return p.times >= maxPoison && p.at == at }

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"iter"
+
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
 )
@@ -120,6 +122,21 @@ func (o *overlay) keepInteractions(e *entry, n *state.Interactions) {
 	e.interactions = n.AppendTo(e.interactions[:0])
 	e.newInteracts = true
 	o.bytes += len(e.interactions)
+}
+
+// changed are the records that the cycle has changed, with their keys in store and changelog. Keys are new slices: the
+// client keeps them until they are sent.
+func (o *overlay) changed() iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		for _, e := range o.order {
+			if e.newCustomer && !yield(store.CustomerKey(nil, e.id), e.customer) {
+				return
+			}
+			if e.newInteracts && !yield(store.InteractionsKey(nil, e.id), e.interactions) {
+				return
+			}
+		}
+	}
 }
 
 // hotCache holds encoded bytes of committed records of recently used customers, at most about limit bytes. It has two

@@ -206,8 +206,7 @@ func offlineRequest(ctx context.Context, cfg config.Config, path string, out io.
 		return errors.Join(err, o.close())
 	}
 	w := &plainResponse{out: out, header: http.Header{}}
-	api.Admin(opts).ServeHTTP(w, req)
-	return errors.Join(w.err(), o.close())
+	return errors.Join(w.serve(api.Admin(opts), req), o.close())
 }
 
 // plainResponse writes the body of an answer to out, or keeps it as an error.
@@ -227,7 +226,15 @@ func (w *plainResponse) Write(b []byte) (int, error) {
 	return w.out.Write(b)
 }
 
-func (w *plainResponse) err() error {
+// serve lets a handler answer. One that breaks off in the middle of an answer panics, which a server would make a
+// broken connection.
+func (w *plainResponse) serve(h http.Handler, req *http.Request) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("the answer broke off: %v", v)
+		}
+	}()
+	h.ServeHTTP(w, req)
 	if w.status == 0 || w.status == http.StatusOK {
 		return nil
 	}

@@ -90,15 +90,12 @@ func (p *pages) read(ctx context.Context, size int) (rows int, more bool, err er
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
 	e := encoder(&p.lines)
-	for row, err := range v.Rows() {
+	for row, err := range v.RowsAfter(p.after) {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
 			return rows, false, err
-		}
-		if row.ID <= p.after {
-			continue
 		}
 		if err := e.Encode(p.s.stored(row.ID, record{row.Customer, row.Interactions})); err != nil {
 			return rows, false, err

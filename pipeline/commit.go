@@ -1,0 +1,79 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// commit makes the cycle true: one transaction with everything that leaves the shard and the state as the changelog
+// keeps it, last the checkpoint; then the same state into the store, and only then into the cache.
+func (s *shard) commit(ctx context.Context) error {
+	c, o, topic := &s.cycle, s.overlay, changelogTopic(s.p.cfg.App)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, s.p.cfg.Cycle.Deadline.Std())
+	defer cancel()
+	next := store.Checkpoint{
+		Owner: s.owner, Cycle: s.mark.Cycle + 1, Inputs: map[string]store.InputPositions{}, Horizon: s.silence.played,
+		Versions: s.parameters().Versions,
+	}
+	for t, at := range s.next {
+		next.Inputs[t] = store.InputPositions{TopicID: s.ids[t], Next: maps.Clone(at)}
+	}
+	batch := s.store.NewBatch()
+	defer batch.Discard()
+	for key, value := range o.changed() {
+		c.out = append(c.out, &kgo.Record{Topic: topic, Partition: s.id, Key: key, Value: value})
+		if err := batch.Put(key, value); err != nil {
+			return err
+		}
+	}
+	if err := s.armTimers(batch); err != nil {
+		return err
+	}
+	value, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	last := &kgo.Record{Topic: topic, Partition: s.id, Key: []byte(checkpointKey), Value: value}
+	c.out = append(c.out, last)
+	if err := s.at(BeforeProduce); err != nil {
+		return err
+	}
+	if err := s.transact(ctx, c.out, BeforeEnd, AfterEnd); err != nil {
+		return err // the overlay dies with the shard
+	}
+	s.p.metrics.phase("commit", began)
+	began = time.Now()
+	mark := store.Mark{Checkpoint: next, Position: store.Position{
+		TopicID: s.ids[topic], Offset: last.Offset, Epoch: s.epoch, Written: s.written(),
+	}}
+	if err := batch.SetMark(&mark); err != nil {
+		return err
+	}
+	if err := batch.Commit(); err != nil {
+		return err
+	}
+	s.mark = mark
+	for key, value := range o.changed() {
+		o.cache.put(key, value)
+	}
+	s.p.metrics.phase("store", began)
+	s.p.metrics.cycle(s.id, c)
+	s.publish()
+	return s.at(AfterApply)
+}
+
+// written is the brokers' time as well as it is known, for judging later how old the store is.
+func (s *shard) written() int64 {
+	if s.clock.kind == "broker" {
+		now, _ := s.clock.now()
+		return int64(now)
+	}
+	return time.Now().UnixMilli()
+}
