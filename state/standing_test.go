@@ -294,3 +294,33 @@ func TestLimits(t *testing.T) {
 		t.Errorf("interactions %+v", n)
 	}
 }
+
+// A comeback is an order after a gap of more than the third recency cut, and it lasts for the second.
+func TestComeback(t *testing.T) {
+	p := defaults()
+	for _, test := range []struct {
+		gap, later Instant
+		want       Lifecycle
+	}{
+		{180 * Day, 0, Recent},
+		{180*Day + 1, 0, WonBack},
+		{180*Day + 1, 90 * Day, WonBack},
+		{180*Day + 1, 90*Day + 1, AtRisk},
+	} {
+		c := newCustomer()
+		mustTake(t, c, p, order(1, start, 100), order(2, start+test.gap, 100))
+		c.Advance(p, start+test.gap+test.later, always, nil)
+		if c.Lifecycle != test.want {
+			t.Errorf("%d ms after a gap of %d ms: %v, want %v", test.later, test.gap, c.Lifecycle, test.want)
+		}
+	}
+	c := newCustomer()
+	mustTake(t, c, p, order(1, start, 100), order(2, start+200*Day, 100), order(3, start+289*Day, 100))
+	if c.Lifecycle != WonBack {
+		t.Errorf("another order within the comeback: %v", c.Lifecycle)
+	}
+	c.Advance(p, start+290*Day+1, always, nil)
+	if c.Lifecycle != Regular {
+		t.Errorf("the comeback is over, the customer came again: %v", c.Lifecycle)
+	}
+}

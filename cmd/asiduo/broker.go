@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -69,12 +70,12 @@ func deleteTopics(ctx context.Context, adm *kadm.Client, c config.Config) error 
 	for _, t := range pipeline.OwnTopics(c) {
 		names = append(names, t.Name)
 	}
-	deleted, err := adm.DeleteTopics(ctx, names...)
-	if err == nil {
-		err = deleted.Error()
+	err := deleteGroup(ctx, adm, c.App)
+	deleted, topicErr := adm.DeleteTopics(ctx, names...)
+	if topicErr == nil {
+		topicErr = deleted.Error()
 	}
-	_, groupErr := adm.DeleteGroups(ctx, c.App)
-	if err = errors.Join(err, groupErr); err != nil {
+	if err = errors.Join(err, topicErr); err != nil {
 		return fmt.Errorf("delete topics: %w", err)
 	}
 	for {
@@ -95,4 +96,30 @@ func deleteTopics(ctx context.Context, adm *kadm.Client, c config.Config) error 
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// deleteGroup removes a group whose members have ended. They are static and did not leave: a member that comes next
+// would wait for its shards until the session of the last one is over.
+func deleteGroup(ctx context.Context, adm *kadm.Client, group string) error {
+	found, err := adm.DescribeGroups(ctx, group)
+	if err != nil {
+		return err
+	}
+	leave := kadm.LeaveGroup(group).Reason("the simulation is over")
+	for _, m := range found[group].Members {
+		if m.InstanceID != nil {
+			leave.InstanceIDs(*m.InstanceID)
+		}
+	}
+	if _, err := adm.LeaveGroup(ctx, leave); err != nil {
+		return fmt.Errorf("leave group: %w", err)
+	}
+	deleted, err := adm.DeleteGroups(ctx, group)
+	if err == nil {
+		err = deleted.Error()
+	}
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return fmt.Errorf("delete group: %w", err)
+	}
+	return nil
 }

@@ -68,7 +68,7 @@ Exit codes: 0 good, 1 failed, 2 wrong usage or configuration.`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w\nSee '%s --help'.", err, cmd.CommandPath())}
+		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newDemo(), newInit(), newCheck(), newRun(), newSimulate(), newReplay(), newSnapshot(), newState(), newVersion())
@@ -83,7 +83,7 @@ func wrapArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usageError{fmt.Errorf("%w\nSee '%s --help'.", err, cmd.CommandPath())}
+				return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
 			}
 			return nil
 		}

@@ -180,12 +180,14 @@ func (s *simulation) open() (func(config.Config) iter.Seq2[*kgo.Record, error], 
 			return placed(c, records, n, nil)
 		}, n, nil
 	}
-	last := int32(0)
-	for r, err := range readDumps(s.inputs) {
-		if err != nil {
-			return nil, 0, err
+	last := s.partitions - 1
+	if s.partitions == 0 { // the log says how many there are
+		for r, err := range readDumps(s.inputs) {
+			if err != nil {
+				return nil, 0, err
+			}
+			last = max(last, r.Partition)
 		}
-		last = max(last, r.Partition)
 	}
 	return func(config.Config) iter.Seq2[*kgo.Record, error] { return readDumps(s.inputs) }, last + 1, nil
 }

@@ -42,7 +42,6 @@ func TestSchema(t *testing.T) {
 
 func TestFile(t *testing.T) {
 	p, in, dir := populate(t, 1500), info(t), t.TempDir()
-	defer func() { _ = p.Close(false) }()
 	part := p.write(t, dir, 0, now, in)
 	if part.File != "snapshots/dt=2026-11-24/part-0.parquet" || part.AsOf != now {
 		t.Errorf("part %+v", part)
@@ -94,7 +93,6 @@ func TestFile(t *testing.T) {
 // TestAgain: the same state makes the same bytes, whoever writes.
 func TestAgain(t *testing.T) {
 	p, in, dir := populate(t, 700), info(t), t.TempDir()
-	defer func() { _ = p.Close(false) }()
 	one := p.write(t, dir, 0, now, in)
 	two := p.write(t, dir, 0, now, in)
 	if !reflect.DeepEqual(one, two) {
@@ -108,7 +106,6 @@ func TestAgain(t *testing.T) {
 // TestGroups: a file takes as many row groups as it needs, and ids ascend through all of them.
 func TestGroups(t *testing.T) {
 	p, in, dir := populate(t, 0), info(t), t.TempDir()
-	defer func() { _ = p.Close(false) }()
 	const rows = groupRows + 3
 	b := p.NewBatch()
 	n := state.Interactions{LastAt: now}
@@ -138,7 +135,6 @@ func TestGroups(t *testing.T) {
 
 func TestNobody(t *testing.T) {
 	p, in, dir := populate(t, 0), info(t), t.TempDir()
-	defer func() { _ = p.Close(false) }()
 	part := p.write(t, dir, 0, now, in)
 	if part.Rows != 0 || part.NetRevenue != "0.00" || open(t, filepath.Join(dir, part.File)).NumRows() != 0 {
 		t.Errorf("part %+v", part)
@@ -170,7 +166,7 @@ func TestAtomic(t *testing.T) {
 	}{
 		"cancelled": {func(*population) error { return context.Canceled }, context.Canceled},
 		"closed": {func(p *population) error {
-			go func() { _ = p.Close(false) }() // waits for the view
+			go p.close() // waits for the view
 			for {
 				v, err := p.View()
 				if err != nil {
@@ -188,9 +184,6 @@ func TestAtomic(t *testing.T) {
 			if !errors.Is(err, end.want) {
 				t.Errorf("error %v; want %v", err, end.want)
 			}
-			if err := v.Close(); err != nil {
-				t.Error(err)
-			}
 			if got := files(t, dir); !slices.Equal(got, []string{"part-0.parquet"}) {
 				t.Errorf("files %q", got)
 			}
@@ -204,9 +197,7 @@ func TestAtomic(t *testing.T) {
 // TestHalf: while a part is written, nothing that readers would find is there.
 func TestHalf(t *testing.T) {
 	p, in, dir := populate(t, 2*batchRows), info(t), t.TempDir()
-	defer func() { _ = p.Close(false) }()
 	v := p.view(t)
-	defer func() { _ = v.Close() }()
 	var names []string
 	look := &hook{t.Context(), 2, func() error { names = files(t, dir); return nil }}
 	if _, err := WritePart(look, dir, day, 0, now, v, in); err != nil {
@@ -219,9 +210,7 @@ func TestHalf(t *testing.T) {
 
 func TestRefuses(t *testing.T) {
 	p, dir := populate(t, 1), t.TempDir()
-	defer func() { _ = p.Close(false) }()
 	v := p.view(t)
-	defer func() { _ = v.Close() }()
 	good := info(t)
 	many, digits, bare := good, good, good
 	many.Shards, digits.Digits, bare.Params = 0, 19, nil

@@ -12,7 +12,6 @@ const benchRows = 200_000
 // BenchmarkWritePart is the whole way of a part, to the disk.
 func BenchmarkWritePart(b *testing.B) {
 	p, in, dir := populate(b, benchRows), info(b), b.TempDir()
-	defer func() { _ = p.Close(false) }()
 	var part Part
 	b.ReportAllocs()
 	for b.Loop() {
@@ -24,9 +23,7 @@ func BenchmarkWritePart(b *testing.B) {
 // BenchmarkRows is without the disk.
 func BenchmarkRows(b *testing.B) {
 	p, in := populate(b, benchRows), info(b)
-	defer func() { _ = p.Close(false) }()
 	v := p.view(b)
-	defer func() { _ = v.Close() }()
 	for b.Loop() {
 		if err := writeRows(b.Context(), io.Discard, v, &in, in.snapshot(day, now), &Contents{}); err != nil {
 			b.Fatal(err)
@@ -38,9 +35,7 @@ func BenchmarkRows(b *testing.B) {
 // BenchmarkScan is what of it is reading and scoring.
 func BenchmarkScan(b *testing.B) {
 	p, in := populate(b, benchRows), info(b)
-	defer func() { _ = p.Close(false) }()
 	v := p.view(b)
-	defer func() { _ = v.Close() }()
 	r := row{words: newWords(in.Params.Rules)}
 	sum := state.Money(0)
 	for b.Loop() {

@@ -142,7 +142,6 @@ func plain(t *testing.T, name string, v parquet.Value) any {
 
 func TestColumns(t *testing.T) {
 	p, in := populate(t, 2000), info(t)
-	defer func() { _ = p.Close(false) }()
 	seen := map[string]int{}
 	for _, asOf := range []state.Instant{now, now - 400*state.Day, now + 500*state.Day} {
 		dir := t.TempDir()
@@ -168,9 +167,6 @@ func TestColumns(t *testing.T) {
 				}
 				t.FailNow()
 			}
-		}
-		if err := v.Close(); err != nil {
-			t.Fatal(err)
 		}
 	}
 	for _, c := range columns(2) {

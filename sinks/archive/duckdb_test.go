@@ -34,12 +34,10 @@ func TestDuckDB(t *testing.T) {
 		t.Skip("ASIDUO_DUCKDB_PYTHON names no python")
 	}
 	a, b, in, dir := populate(t, 5000), populate(t, 3001), info(t), t.TempDir()
-	defer func() { _, _ = a.Close(false), b.Close(false) }()
 	in.Shards = 3
 	a.write(t, dir, 0, now, in)
 	b.write(t, dir, 1, now, in)
 	nobody := populate(t, 0)
-	defer func() { _ = nobody.Close(false) }()
 	nobody.write(t, dir, 2, now, in)
 	publishes(t, dir, now, in, true)
 	// What is half written does not disturb.
@@ -88,7 +86,6 @@ func TestDuckDB(t *testing.T) {
 func (p *population) count(t *testing.T, in Info, f *found) {
 	t.Helper()
 	v := p.view(t)
-	defer func() { _ = v.Close() }()
 	for _, id := range p.ids {
 		var c state.Customer
 		var n state.Interactions

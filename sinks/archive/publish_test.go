@@ -42,7 +42,6 @@ func manifest(t *testing.T, dir string) (m Manifest) {
 
 func TestPublish(t *testing.T) {
 	a, b, in, dir := populate(t, 900), populate(t, 301), info(t), t.TempDir()
-	defer func() { _, _ = a.Close(false), b.Close(false) }()
 	in.Shards = 2
 	publishes(t, dir, now, in, false) // not even a directory
 	second := b.write(t, dir, 1, now, in)
@@ -104,7 +103,6 @@ func decimalOf(t *testing.T, text string) (m state.Money) {
 // TestPublishAgain: what replaces a part takes the snapshot back until it is published again.
 func TestPublishAgain(t *testing.T) {
 	a, in, dir := populate(t, 100), info(t), t.TempDir()
-	defer func() { _ = a.Close(false) }()
 	in.Shards = 2
 	a.write(t, dir, 0, now, in)
 	a.write(t, dir, 1, now, in)
@@ -115,9 +113,6 @@ func TestPublishAgain(t *testing.T) {
 	cancel()
 	if _, err := WritePart(ctx, dir, day, 0, now, v, in); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
-	}
-	if err := v.Close(); err != nil {
-		t.Fatal(err)
 	}
 	if !has(t, dir, successName) {
 		t.Error("a part that was not written has taken the snapshot back")
@@ -143,9 +138,25 @@ func TestPublishAgain(t *testing.T) {
 	publishes(t, dir, later, next, false)
 }
 
+// TestPublishBlocked: the mark goes before the part does, and a part that cannot take its name leaves nothing.
+func TestPublishBlocked(t *testing.T) {
+	a, in, dir := populate(t, 10), info(t), t.TempDir()
+	part := a.write(t, dir, 0, now, in)
+	publishes(t, dir, now, in, true)
+	name := filepath.Join(dir, part.File)
+	if err := errors.Join(os.Remove(name), os.Mkdir(name, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := WritePart(t.Context(), dir, day, 0, now, a.view(t), in); err == nil {
+		t.Error("no error")
+	}
+	if got := files(t, dir); !slices.Equal(got, []string{"_manifest.json", "part-0.parquet"}) {
+		t.Errorf("files %q", got)
+	}
+}
+
 func TestPublishForeign(t *testing.T) {
 	a, in, dir := populate(t, 10), info(t), t.TempDir()
-	defer func() { _ = a.Close(false) }()
 	in.Shards = 2
 	a.write(t, dir, 0, now, in)
 	a.write(t, dir, 1, now, in)
@@ -168,7 +179,6 @@ func TestPublishForeign(t *testing.T) {
 // TestPublishTorn: a part that is not whole, or was changed, is not vouched for.
 func TestPublishTorn(t *testing.T) {
 	a, in, dir := populate(t, 200), info(t), t.TempDir()
-	defer func() { _ = a.Close(false) }()
 	part := a.write(t, dir, 0, now, in)
 	if err := os.Truncate(filepath.Join(dir, part.File), part.Bytes/2); err != nil {
 		t.Fatal(err)
@@ -181,7 +191,6 @@ func TestPublishTorn(t *testing.T) {
 // TestPublishRace: a part that is replaced while another is read does not get the digest of the one before.
 func TestPublishRace(t *testing.T) {
 	a, b, in, dir := populate(t, 100), populate(t, 101), info(t), t.TempDir()
-	defer func() { _, _ = a.Close(false), b.Close(false) }()
 	a.write(t, dir, 0, now, in)
 	replace := &hook{t.Context(), 2, func() error { b.write(t, dir, 0, now, in); return nil }} // the part is read by now
 	if ok, err := Publish(replace, dir, day, now, in); ok || err != nil {

@@ -68,7 +68,7 @@ func (r *row) take(from store.Row, p *state.Parameters, asOf state.Instant) erro
 		r.quiet = c.Advance(p, r.asOf, silent, r.quiet)
 		// Silence ends at its last step, after which orders may have left the window without moving a score, and other
 		// parameters may have come. One more look, at the instant itself, makes the figures those of this instant.
-		if false &&  (len(c.Orders) > 0 && c.Orders[0].OrderedAt+p.Window < r.asOf) {
+		if c.Versions != p.Versions || (len(c.Orders) > 0 && c.Orders[0].OrderedAt+p.Window < r.asOf) {
 			c.Due = r.asOf
 			r.quiet = c.Advance(p, r.asOf, silent, r.quiet)
 		}

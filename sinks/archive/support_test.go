@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -53,7 +54,11 @@ type population struct {
 	*store.Store
 	facts map[string][]state.Fact
 	ids   []string // not sorted
+	once  sync.Once
 }
+
+// close closes the store, which waits for views.
+func (p *population) close() { p.once.Do(func() { _ = p.Close(false) }) }
 
 // person is a customer id: a UUID, or a text that sorts before, among or after those.
 func person(r *rand.Rand, i int) string {
@@ -74,7 +79,8 @@ func populate(t testing.TB, n int) *population {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, params, r := &population{s, map[string][]state.Fact{}, nil}, parameters(t), rand.New(rand.NewPCG(1, uint64(n)))
+	p, params, r := &population{Store: s, facts: map[string][]state.Fact{}}, parameters(t), rand.New(rand.NewPCG(1, uint64(n)))
+	t.Cleanup(p.close)
 	b := s.NewBatch()
 	check := func(err error) {
 		if err != nil {
@@ -151,12 +157,14 @@ func interact(r *rand.Rand, p *state.Parameters) (n state.Interactions) {
 	return n
 }
 
+// view is a view until the test ends.
 func (p *population) view(t testing.TB) *store.View {
 	t.Helper()
 	v, err := p.View()
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = v.Close() })
 	return v
 }
 
@@ -164,7 +172,6 @@ func (p *population) view(t testing.TB) *store.View {
 func (p *population) write(t testing.TB, dir string, shard int32, asOf state.Instant, in Info) Part {
 	t.Helper()
 	v := p.view(t)
-	defer func() { _ = v.Close() }()
 	part, err := WritePart(context.Background(), dir, day, shard, asOf, v, in)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Plants one bug after the other in a copy of the tree and runs the tests that should notice it. Usage:
+#
+#   .ci/mutants.sh [name...]      all mutants, or those whose name contains one of the words
+#
+# A mutant is one file .ci/mutants/<name>.patch:
+#
+#   what is broken, in one line
+#   test: ./state ./pipeline
+#   a unified diff with a/ and b/ paths
+#
+# The table says which test has noticed. A mutant that survives, does not apply or does not compile makes the script
+# fail; so does a tree whose tests fail without any.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+tree=$tmp/tree
+mkdir "$tree"
+git ls-files -z --cached --others --exclude-standard |
+	while IFS= read -r -d '' f; do if [ -f "$f" ]; then printf '%s\0' "$f"; fi; done |
+	tar --null --files-from=- --create | tar --extract --directory "$tree"
+
+# Shrinking a counterexample helps a reader; nobody reads these.
+export RAPID_NOFAILFILE=1 RAPID_SHRINKTIME=0s
+
+run() { (cd "$tree" && go test -vet=off -count=1 -failfast -timeout=120s "$@") >"$tmp/out" 2>&1; }
+
+declare -a mutants=()
+for file in .ci/mutants/*.patch; do
+	name=$(basename "$file" .patch)
+	if [ $# -eq 0 ]; then
+		mutants+=("$name")
+		continue
+	fi
+	for word in "$@"; do
+		if [[ $name == *"$word"* ]]; then
+			mutants+=("$name")
+			break
+		fi
+	done
+done
+if [ ${#mutants[@]} -eq 0 ]; then
+	echo "no such mutant" >&2
+	exit 1
+fi
+
+packages() { sed -n '2s/^test: *//p' ".ci/mutants/$1.patch"; }
+
+# shellcheck disable=SC2046 # the packages are words
+if ! run $(for m in "${mutants[@]}"; do packages "$m"; done | tr ' ' '\n' | sort -u); then
+	cat "$tmp/out"
+	echo "the tests fail without a mutant" >&2
+	exit 1
+fi
+
+bad=0
+for name in "${mutants[@]}"; do
+	file=$PWD/.ci/mutants/$name.patch
+	verdict=
+	by=
+	tests=$(packages "$name")
+	if [ -z "$tests" ]; then
+		verdict="ERROR: no line with tests"
+	elif ! patch --directory "$tree" --strip 1 --force --fuzz 0 --no-backup-if-mismatch <"$file" >"$tmp/patch" 2>&1; then
+		verdict="ERROR: does not apply"
+		cat "$tmp/patch"
+		find "$tree" -name '*.rej' -delete
+	else
+		# shellcheck disable=SC2086
+		if run $tests; then
+			verdict=SURVIVED
+		elif grep -q '\[build failed\]\|\[setup failed\]' "$tmp/out"; then
+			verdict="ERROR: does not compile"
+			cat "$tmp/out"
+		else
+			verdict=caught
+			by=$(sed -n 's/^ *--- FAIL: \([^ ]*\).*/\1/p' "$tmp/out" | head -1)
+			: "${by:=$(grep -m1 -o '^panic: .*' "$tmp/out" | cut -c1-60)}"
+		fi
+	fi
+	[ "$verdict" = caught ] || bad=1
+	printf '%-34s %-10s %s\n' "$name" "$verdict" "${by:-$(head -1 "$file")}"
+	# Back to the tree as it is, also when only a part of the patch has applied.
+	sed -n 's#^+++ b/\([^[:space:]]*\).*#\1#p' "$file" | while IFS= read -r f; do if [ -f "$f" ]; then cp "$f" "$tree/$f"; fi; done
+done
+exit $bad
