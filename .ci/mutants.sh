@@ -21,6 +21,7 @@ mkdir "$tree"
 git ls-files -z --cached --others --exclude-standard |
 	while IFS= read -r -d '' f; do if [ -f "$f" ]; then printf '%s\0' "$f"; fi; done |
 	tar --null --files-from=- --create | tar --extract --directory "$tree"
+cp -r "$tree" "$tmp/clean"
 
 # Shrinking a counterexample helps a reader; nobody reads these.
 export RAPID_NOFAILFILE=1 RAPID_SHRINKTIME=0s
@@ -83,6 +84,6 @@ for name in "${mutants[@]}"; do
 	[ "$verdict" = caught ] || bad=1
 	printf '%-34s %-10s %s\n' "$name" "$verdict" "${by:-$(head -1 "$file")}"
 	# Back to the tree as it is, also when only a part of the patch has applied.
-	sed -n 's#^+++ b/\([^[:space:]]*\).*#\1#p' "$file" | while IFS= read -r f; do if [ -f "$f" ]; then cp "$f" "$tree/$f"; fi; done
+	sed -n 's#^+++ b/\([^[:space:]]*\).*#\1#p' "$file" | while IFS= read -r f; do if [ -f "$tmp/clean/$f" ]; then cp "$tmp/clean/$f" "$tree/$f"; fi; done
 done
 exit $bad

@@ -110,6 +110,12 @@ type rejectedDraft struct {
 	detail string
 }
 
+type rejections []rejectedDraft
+
+func (l *rejections) add(r *draft, why reason, detail string) {
+	*l = append(*l, rejectedDraft{fmt.Sprintf("%d %s", len(*l), why), r, why, detail})
+}
+
 func checkRejected(t *testing.T, tests []rejectedDraft) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -172,19 +178,15 @@ func TestRejectsBytes(t *testing.T) {
 	})
 }
 
-// Checks 3 to 7: what there is and of which kind.
+// Checks 3 to 6: what there is and of which kind.
 func TestRejectsFields(t *testing.T) {
 	long := `"` + strings.Repeat("ü", 128) + `x"` // 257 bytes, 129 characters
 	id := func(name string) string { return name + " is not a string of 1 to 256 bytes" }
 	const neither = `type is neither "order" nor "refund"`
 	const statuses = "status is not one of pending, paid, completed, partially_refunded, refunded, cancelled, voided"
 	const number = "revision is not a whole number from 0 to 9223372036854775807"
-	const consent = "properties.status of a consent is not one of granted, denied, revoked"
-	const key = "the record's key is not its customer_id"
-	var tests []rejectedDraft
-	add := func(r *draft, why reason, detail string) {
-		tests = append(tests, rejectedDraft{fmt.Sprintf("%d %s", len(tests), why), r, why, detail})
-	}
+	var tests rejections
+	add := tests.add
 	for _, v := range []string{`"return"`, `"Order"`, `""`, `3`, `true`, `[]`, `{}`, `"` + canary + `"`} {
 		add(anOrder().set("type", v), badField, neither)
 	}
@@ -230,6 +232,15 @@ func TestRejectsFields(t *testing.T) {
 	for _, v := range []string{`"true"`, "1", "0", "{}"} {
 		add(anOrder().set("test", v), badField, "test is neither true nor false")
 	}
+	checkRejected(t, tests)
+}
+
+// Checks 6 and 7: what a consent needs, and the key.
+func TestRejectsConsentsAndKeys(t *testing.T) {
+	const consent = "properties.status of a consent is not one of granted, denied, revoked"
+	const key = "the record's key is not its customer_id"
+	var tests rejections
+	add := tests.add
 	for _, v := range []string{"", "null", "3", `"granted"`, "[]"} {
 		add(aConsent().set("properties", v), badField, "properties of a consent is not an object")
 	}
@@ -256,10 +267,8 @@ func TestRejectsValues(t *testing.T) {
 	const later = `"2024-05-02T10:00:00.001Z"`
 	const noCode, noRate = "currency is not three letters A to Z", "currency USD is not the pipeline's (EUR) and fx.rate is missing"
 	const base, rate = "fx.base_currency is not the pipeline's (EUR)", "fx.rate is not a decimal above 0"
-	var tests []rejectedDraft
-	add := func(r *draft, why reason, detail string) {
-		tests = append(tests, rejectedDraft{fmt.Sprintf("%d %s", len(tests), why), r, why, detail})
-	}
+	var tests rejections
+	add := tests.add
 	for _, v := range []string{`"yesterday"`, `"` + canary + `"`, "1714557600", "{}", `"2024-02-30T10:00:00Z"`, `"1969-12-31T23:59:59Z"`} {
 		add(anOrder().set("ordered_at", v), badTime, bad("ordered_at"))
 		add(anOrder().set("updated_at", v), badTime, bad("updated_at"))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -158,7 +159,30 @@ func CreateTopics(ctx context.Context, adm *kadm.Client, c config.Config, shards
 			err = errors.Join(err, fmt.Errorf("create topic %q: %w", t.Name, e))
 		}
 	}
-	return created, err
+	if err != nil {
+		return created, err
+	}
+	return created, awaitTopics(ctx, adm, created)
+}
+
+// awaitTopics waits until the brokers show what they have just created: they learn of it one after the other.
+func awaitTopics(ctx context.Context, adm *kadm.Client, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		found, err := adm.ListTopics(ctx, names...)
+		if err == nil && found.Error() == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("topics were created and are not shown within 30s: %w", errors.Join(err, found.Error()))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // InputPartitions are the partition counts of the inputs.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -170,7 +171,7 @@ func (r *replay) run(ctx context.Context) error {
 	progress := newProgress(os.Stderr)
 	progress.phase("replay into " + topic)
 	defer progress.done()
-	var first kgo.FirstErrPromise
+	var failed atomic.Pointer[error]
 	began, n := time.Now(), 0
 	for record, err := range placed(r.cfg, history, partitions, []kgo.RecordHeader{backfillHeader}) {
 		if err != nil {
@@ -184,14 +185,22 @@ func (r *replay) run(ctx context.Context) error {
 				}
 			}
 		}
-		cl.Produce(ctx, record, first.Promise())
+		cl.Produce(ctx, record, func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
+		})
 		n++
 		progress.count(n)
-		if err := errors.Join(ctx.Err(), first.Err()); err != nil {
-			return fmt.Errorf("stopped after about %d records, start it again with the same files: %w", n, err)
+		if ctx.Err() != nil || failed.Load() != nil {
+			break
 		}
 	}
-	if err := errors.Join(cl.Flush(ctx), first.Err()); err != nil {
+	err = cl.Flush(ctx)
+	if e := failed.Load(); e != nil {
+		err = *e
+	}
+	if err != nil {
 		return fmt.Errorf("stopped after about %d records, start it again with the same files: %w", n, err)
 	}
 	progress.done()

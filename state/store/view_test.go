@@ -203,7 +203,7 @@ func TestCloseWaitsForViews(t *testing.T) {
 	}
 	select {
 	case err := <-done:
-		t.Errorf("closed before the view: %v", err)
+		t.Fatalf("closed before the view: %v", err)
 	case <-time.After(100 * time.Millisecond): // an empty database closes in one
 	}
 	if err := v.Close(); err != nil {
