@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 
@@ -21,17 +22,22 @@ func (m *Manual) Set(now state.Instant) {
 	}
 }
 
-// clock tells a shard what now is.
+// clock tells a shard what now is. Others may ask it too.
 type clock struct {
 	kind   string // of config.Time.Clock
 	manual *Manual
-	broker time.Time // the brokers' time of the owner record ...
-	local  time.Time // ... and the local (monotonic) instant before it was sent
+	last   atomic.Pointer[anchor]
 }
 
-func (c *clock) anchor(broker, local time.Time) { c.broker, c.local = broker, local }
+// anchor ties the brokers' clock to the machine's.
+type anchor struct {
+	broker time.Time // the brokers' time of a record of ours ...
+	local  time.Time // ... and the local (monotonic) instant at which it was known to be written: now is never ahead
+}
 
-// now is the instant that business goes by; false while a driver has not given one.
+func (c *clock) anchor(broker, local time.Time) { c.last.Store(&anchor{broker, local}) }
+
+// now is the instant that business goes by; false while it is not known.
 func (c *clock) now() (state.Instant, bool) {
 	switch c.kind {
 	case "manual":
@@ -40,10 +46,33 @@ func (c *clock) now() (state.Instant, bool) {
 	case "wall":
 		return state.Instant(time.Now().UnixMilli()), true
 	}
-	return state.Instant(c.broker.Add(time.Since(c.local)).UnixMilli()), true
+	a := c.last.Load()
+	if a == nil {
+		return 0, false
+	}
+	return state.Instant(a.broker.Add(time.Since(a.local)).UnixMilli()), true
 }
 
-// drift is how far the machine's clock is from the brokers'.
+// drift is how far the machine's clock is ahead of the brokers'.
 func (c *clock) drift() time.Duration {
-	return time.Since(c.broker.Add(time.Since(c.local))).Round(time.Millisecond)
+	now, _ := c.now()
+	return time.Since(time.UnixMilli(int64(now)))
+}
+
+// anchorAgain follows the brokers' clock: the monotonic one drifts, and stands still while a machine sleeps. The
+// greatest timestamp in our partition of the changelog is that of our last transaction.
+func (s *shard) anchorAgain(ctx context.Context) {
+	if s.clock.kind != "broker" || s.ended.IsZero() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	topic := changelogTopic(s.p.cfg.App)
+	found, err := s.adm.ListMaxTimestampOffsets(ctx, topic)
+	if err != nil {
+		return // the next time
+	}
+	if last, ok := found.Lookup(topic, s.id); ok && last.Err == nil && last.Timestamp > 0 && last.Offset >= s.mark.Offset {
+		s.clock.anchor(time.UnixMilli(last.Timestamp), s.ended)
+	}
 }

@@ -40,7 +40,7 @@ func (c *cycle) reset() {
 func (s *shard) run(soft, hard context.Context) error {
 	s.p.setState(s.id, "running", nil)
 	s.publish()
-	flushed, looked := time.Now(), time.Now()
+	flushed, looked, anchored := time.Now(), time.Now(), time.Now()
 	for {
 		began := time.Now()
 		if err := s.poll(soft); err != nil {
@@ -67,6 +67,10 @@ func (s *shard) run(soft, hard context.Context) error {
 				return err
 			}
 		}
+		if time.Since(anchored) >= 10*time.Minute {
+			anchored = time.Now()
+			s.anchorAgain(soft)
+		}
 		if committed {
 			s.rest(soft, began)
 		}
@@ -89,18 +93,18 @@ func (s *shard) poll(soft context.Context) error {
 	if len(s.pending) > 0 {
 		return nil
 	}
-	wait := s.p.idle
-	if s.silence.more {
-		wait = 0
+	var ctx context.Context // none: take what has been fetched and return; one that has ended would take nothing
+	if !s.silence.more {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(soft, s.p.idle)
+		defer cancel()
 	}
-	ctx, cancel := context.WithTimeout(soft, wait)
-	defer cancel()
 	fetched := s.cl.PollRecords(ctx, s.p.cfg.Cycle.Records)
 	for _, e := range fetched.Errors() {
 		switch {
 		case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, context.Canceled):
 		case errors.Is(e.Err, kerr.OffsetOutOfRange):
-			return &stopError{"input_truncated", fmt.Errorf("input %s/%d no longer has the records at our position: they were deleted before they were read", e.Topic, e.Partition)}
+			return truncated(e.Topic, e.Partition)
 		case errors.Is(e.Err, kerr.UnknownTopicID), errors.Is(e.Err, kerr.UnknownTopicOrPartition), errors.Is(e.Err, kerr.InconsistentTopicID):
 			return &stopError{"input_recreated", fmt.Errorf("input %s/%d is gone: %w", e.Topic, e.Partition, e.Err)}
 		default:
@@ -166,7 +170,10 @@ func (s *shard) listen() {
 // consume takes one record of an input. A panic on the way names the record; three of them at one record make it a
 // dead letter, since it would stop everybody behind it for ever.
 func (s *shard) consume(r *kgo.Record) (err error) {
-	next := s.next[r.Topic]
+	next, known := s.next[r.Topic]
+	if !known {
+		return fmt.Errorf("a record of %s among those of the inputs", r.Topic)
+	}
 	if r.Offset < next[r.Partition] {
 		return fmt.Errorf("input %s/%d went back from %d to %d", r.Topic, r.Partition, next[r.Partition], r.Offset)
 	}

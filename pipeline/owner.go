@@ -59,16 +59,12 @@ func (p *Pipeline) Owner(ctx context.Context, customer string) (string, error) {
 
 // Now is the instant that business goes by; false while it is not known.
 func (p *Pipeline) Now() (state.Instant, bool) {
-	c := clock{kind: p.cfg.Time.Clock, manual: p.deps.Manual}
-	if c.kind == "broker" {
-		p.board.mu.Lock()
-		defer p.board.mu.Unlock()
-		for _, s := range p.board.serving {
-			return s.clock.now()
-		}
-		return 0, false
+	p.board.mu.Lock()
+	defer p.board.mu.Unlock()
+	for _, s := range p.board.serving {
+		return s.clock.now()
 	}
-	return c.now()
+	return 0, false
 }
 
 // Ready is nil when every shard that the group gave to this process is served; otherwise it says what is wrong with

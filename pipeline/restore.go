@@ -25,7 +25,8 @@ const (
 // restore reads the changelog from the store's mark up to the owner record. Records of the state are absolute, so
 // reading some twice does no harm. It stops at the owner record's offset, not at its content: if we have been fenced,
 // compaction may have taken it.
-func (s *shard) restore(ctx context.Context, owner int64, began time.Time) error {
+func (s *shard) restore(ctx context.Context, owner int64) error {
+	began := time.Now()
 	was, found := s.mark, s.mark.Owner != ""
 	if found && was.TopicID != s.ids[changelogTopic(s.p.cfg.App)] {
 		return fmt.Errorf("%w: the changelog was deleted and made again", errDiverged)
@@ -172,7 +173,7 @@ func (r *restoring) finish(record *kgo.Record, owner int64, was store.Mark, foun
 		return fmt.Errorf("%w: it is older than half of the changelog's delete.retention.ms, deletions may have been forgotten", errDiverged)
 	}
 	s.epoch = record.LeaderEpoch
-	s.clock.anchor(record.Timestamp, began)
+	s.clock.anchor(record.Timestamp, s.ended)
 	s.p.metrics.restored.Add(float64(r.records))
 	s.p.log.Info("shard restored", "shard", s.id, "records", r.records, "cycle", s.mark.Cycle, "took", time.Since(began).Round(time.Millisecond))
 	err := r.batch.Commit()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -28,6 +29,7 @@ type shard struct {
 	mark  store.Mark // as committed
 	epoch int32      // leader epoch of the changelog when the owner record was read
 	clock clock
+	ended time.Time         // when the last transaction had ended
 	ids   map[string]string // topic ids as they were when the shard was acquired
 
 	dec     *decoder
@@ -75,7 +77,8 @@ func transactionalID(app string, shard int32) string { return fmt.Sprintf("%s-%d
 
 // acquire makes this process the only owner of the shard and its store equal to the changelog. ctx bounds it.
 func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *shard, err error) {
-	s := &shard{p: p, id: id, owner: rand.Text(), poison: poison, clock: clock{kind: p.cfg.Time.Clock, manual: p.deps.Manual}}
+	s := &shard{p: p, id: id, owner: rand.Text(), poison: poison}
+	s.clock.kind, s.clock.manual = p.cfg.Time.Clock, p.deps.Manual
 	defer func() {
 		if err != nil {
 			s.close(err)
@@ -103,26 +106,25 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
 	record := &kgo.Record{Topic: changelogTopic(p.cfg.App), Partition: id, Key: []byte(ownerKey), Value: value}
 	if err := s.transact(ctx, []*kgo.Record{record}, BeforeOwner, AfterOwner); err != nil {
 		return nil, fmt.Errorf("write owner record: %w", err)
 	}
 	p.setState(id, "restoring", nil)
-	if err := s.restore(ctx, record.Offset, began); err != nil {
+	if err := s.restore(ctx, record.Offset); err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
 	if err := s.at(AfterRestore); err != nil {
 		return nil, err
 	}
-	return s, s.resume(look)
+	return s, s.resume(ctx, look)
 }
 
 // open opens the store and the client. A store that does not open is set aside: the changelog has everything.
 func (s *shard) open() (err error) {
 	p := s.p
 	if s.store, err = store.Open(p.dir.Shard(s.id), p.storeOptions(s.id)); err != nil {
-		if !store.Corrupt(err) {
+		if !store.Corrupt(err) && !errors.Is(err, fs.ErrNotExist) { // a power cut may lose a file's name
 			return err
 		}
 		p.log.Warn("store does not open and is set aside", "shard", s.id, "err", err)
@@ -159,10 +161,17 @@ func (s *shard) open() (err error) {
 }
 
 // resume turns the client from the changelog to the inputs, at the last checkpoint.
-func (s *shard) resume(look *layout) (err error) {
+func (s *shard) resume(ctx context.Context, look *layout) (err error) {
 	p := s.p
 	s.next = map[string]map[int32]int64{}
 	from := map[string]map[int32]kgo.Offset{}
+	starts, err := s.adm.ListStartOffsets(ctx, InputTopics(p.cfg)...)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("ask where the inputs begin: %w", err)
+	}
 	for _, topic := range InputTopics(p.cfg) {
 		was := s.mark.Inputs[topic]
 		if was.TopicID != "" && was.TopicID != look.ids[topic] {
@@ -170,11 +179,15 @@ func (s *shard) resume(look *layout) (err error) {
 		}
 		s.next[topic], from[topic] = map[int32]int64{}, map[int32]kgo.Offset{}
 		for n := s.id; n < look.partitions[topic]; n += look.shards {
-			from[topic][n] = kgo.NewOffset().AtStart()
-			if next, ok := was.Next[n]; ok {
-				from[topic][n] = kgo.NewOffset().At(next)
-				s.next[topic][n] = next
+			start, _ := starts.Lookup(topic, n)
+			next, ok := was.Next[n]
+			if !ok {
+				next = start.Offset
 			}
+			if next < start.Offset {
+				return truncated(topic, n)
+			}
+			s.next[topic][n], from[topic][n] = next, kgo.NewOffset().At(next)
 		}
 	}
 	if s.dec, err = newDecoder(p.cfg); err != nil {
@@ -189,6 +202,10 @@ func (s *shard) resume(look *layout) (err error) {
 	s.cl.RemoveConsumePartitions(map[string][]int32{changelogTopic(p.cfg.App): {s.id}})
 	s.cl.AddConsumePartitions(from)
 	return nil
+}
+
+func truncated(topic string, partition int32) error {
+	return &stopError{"input_truncated", fmt.Errorf("input %s/%d no longer has the records at our position: they were deleted before they were read", topic, partition)}
 }
 
 // transact is the only place that ends a transaction. After an error the shard is closed, so nothing is aborted here:
@@ -216,7 +233,8 @@ func (s *shard) transact(ctx context.Context, rs []*kgo.Record, before, after St
 	if err := s.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return fmt.Errorf("end: %w", err)
 	}
-	s.p.metrics.commit.Observe(time.Since(began).Seconds())
+	s.ended = time.Now()
+	s.p.metrics.commit.Observe(s.ended.Sub(began).Seconds())
 	return s.at(after)
 }
 

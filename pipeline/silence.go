@@ -54,8 +54,8 @@ func (s *shard) ask(ctx context.Context) {
 			return
 		}
 	}
-	if instant <= max(h.observed, h.answered.instant) {
-		return
+	if instant <= h.observed || h.answered.instant > h.observed {
+		return // nothing new to ask, or an answer still to be reached: a newer one would only be farther away
 	}
 	h.asked, h.asking = time.Now(), make(chan answer, 1)
 	go func(reply chan<- answer) {

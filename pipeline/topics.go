@@ -165,7 +165,8 @@ func CreateTopics(ctx context.Context, adm *kadm.Client, c config.Config, shards
 	return created, awaitTopics(ctx, adm, created)
 }
 
-// awaitTopics waits until the brokers show what they have just created: they learn of it one after the other.
+// awaitTopics waits until the brokers show what they have just created: they learn of it one after the other. Questions
+// for authorizations go past the client's cache, which would give the same answer for five seconds.
 func awaitTopics(ctx context.Context, adm *kadm.Client, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -173,7 +174,7 @@ func awaitTopics(ctx context.Context, adm *kadm.Client, names []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
-		found, err := adm.ListTopics(ctx, names...)
+		found, err := adm.ListTopics(kadm.WithAuthorizedOps(ctx), names...)
 		if err == nil && found.Error() == nil {
 			return nil
 		}

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
@@ -67,8 +65,7 @@ func createInputs(ctx context.Context, adm *kadm.Client, c config.Config, partit
 }
 
 // deleteTopics removes what a simulation has made on a broker that lives on, and waits until it is gone.
-func deleteTopics(ctx context.Context, cl *kgo.Client, c config.Config) error {
-	adm := kadm.NewClient(cl)
+func deleteTopics(ctx context.Context, adm *kadm.Client, c config.Config) error {
 	names := pipeline.InputTopics(c)
 	for _, t := range pipeline.OwnTopics(c) {
 		names = append(names, t.Name)
@@ -81,23 +78,22 @@ func deleteTopics(ctx context.Context, cl *kgo.Client, c config.Config) error {
 	if err = errors.Join(err, topicErr); err != nil {
 		return fmt.Errorf("delete topics: %w", err)
 	}
-	return gone(ctx, cl, names)
+	return gone(ctx, adm, names)
 }
 
-// gone waits until no broker knows the topics any more. kadm would answer from the client's cache for five seconds.
-func gone(ctx context.Context, cl *kgo.Client, topics []string) error {
-	req := kmsg.NewPtrMetadataRequest()
-	for _, name := range topics {
-		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = &name
-		req.Topics = append(req.Topics, t)
-	}
+// gone waits until no broker knows the topics any more. Questions for authorizations go past the client's cache, which
+// would give the same answer for five seconds.
+func gone(ctx context.Context, adm *kadm.Client, topics []string) error {
 	for {
-		found, err := req.RequestWith(ctx, cl)
+		found, err := adm.ListTopics(kadm.WithAuthorizedOps(ctx), topics...)
 		if err != nil {
 			return fmt.Errorf("list topics: %w", err)
 		}
-		if !slices.ContainsFunc(found.Topics, func(t kmsg.MetadataResponseTopic) bool { return len(t.Partitions) > 0 }) {
+		left := 0
+		for _, t := range found {
+			left += len(t.Partitions)
+		}
+		if left == 0 {
 			return nil
 		}
 		select {

@@ -188,7 +188,7 @@ func (r *rehearsal) close(ctx context.Context) error {
 	if r.cl != nil {
 		if r.foreign {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-			err = errors.Join(err, deleteTopics(ctx, r.cl, r.cfg))
+			err = errors.Join(err, deleteTopics(ctx, r.adm, r.cfg))
 			cancel()
 		}
 		r.cl.Close()
