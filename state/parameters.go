@@ -16,7 +16,9 @@ type Parameters struct {
 
 // Versions say by which parameters a standing was made. Version 0 is the configuration file.
 type Versions struct {
-	Rules, Cuts, Model uint32
+	Rules uint32 `json:"rules"`
+	Cuts  uint32 `json:"cuts"`
+	Model uint32 `json:"model"`
 }
 
 // ChurnMethod names how the churn probability is made.

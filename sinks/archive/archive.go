@@ -78,18 +78,11 @@ type Contents struct {
 	NetRevenueLifetime string                          `json:"net_revenue_lifetime"` // sum, decimal
 	Segments           map[string]int64                `json:"segments"`             // rows by segment
 	Rules              string                          `json:"rules"`                // name of the rule set
-	Versions           Versions                        `json:"versions"`             // of the parameters the rows are made with
+	Versions           state.Versions                  `json:"versions"`             // of the parameters the rows are made with
 	Cycle              uint64                          `json:"cycle"`
 	Horizon            state.Instant                   `json:"horizon_ms"` // silence had been played up to here
 	Inputs             map[string]store.InputPositions `json:"inputs"`     // next offsets, by topic
 	Changelog          store.Position                  `json:"changelog"`
-}
-
-// Versions are state.Versions as files spell them.
-type Versions struct {
-	Rules uint32 `json:"rules"`
-	Cuts  uint32 `json:"cuts"`
-	Model uint32 `json:"model"`
 }
 
 // Part is one file of a snapshot.
@@ -136,7 +129,7 @@ func WritePart(ctx context.Context, dir, day string, shard int32, asOf state.Ins
 	name := partName(shard)
 	p := Part{File: path.Join(folder(day), name), AsOf: asOf}
 	p.Contents = Contents{
-		Shard: shard, Rules: info.Params.Rules.Name, Versions: Versions(info.Params.Versions), Cycle: v.Mark.Cycle,
+		Shard: shard, Rules: info.Params.Rules.Name, Versions: info.Params.Versions, Cycle: v.Mark.Cycle,
 		Horizon: v.Mark.Horizon, Inputs: v.Mark.Inputs, Changelog: v.Mark.Position,
 	}
 	// _SUCCESS goes away before the part is replaced, so that it is gone even if this process is at that moment; and

@@ -101,7 +101,9 @@ func Open(dir string, o Options) (*Store, error) {
 	return &Store{db: db}, nil
 }
 
-// panicLogger turns what Pebble calls fatal into a panic, which closes the shard; the default would end the process.
+// panicLogger turns what Pebble calls fatal into a panic: on the shard's own goroutine it closes the shard, on one of
+// Pebble's it ends the process with the reason, as the default would without one. Either way the changelog has
+// everything.
 type panicLogger struct{}
 
 func (panicLogger) Infof(string, ...any)           {}

@@ -79,7 +79,7 @@ var someMark = Mark{
 
 // markText fixes the words of the checkpoint, which other releases read.
 const markText = `{"owner":"ABC","cycle":7,"inputs":{"interactions":{"topic_id":"x2","next":{}},` +
-	`"purchases":{"topic_id":"x1","next":{"0":12,"8":1099511627776}}},"horizon":1714557600000,"versions":{"Rules":1,"Cuts":2,"Model":3},` +
+	`"purchases":{"topic_id":"x1","next":{"0":12,"8":1099511627776}}},"horizon":1714557600000,"versions":{"rules":1,"cuts":2,"model":3},` +
 	`"topic_id":"c1","offset":99,"epoch":3,"written":1714557600001}`
 
 func TestMark(t *testing.T) {

@@ -1,0 +1,257 @@
+//go:build kafka
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/asiduo/asiduo/config"
+)
+
+// binary is the program under test; .ci/kafka-test.sh has built it.
+func binary(t *testing.T) string {
+	t.Helper()
+	if at := os.Getenv("ASIDUO_BINARY"); at != "" {
+		return at
+	}
+	at := filepath.Join(t.TempDir(), "asiduo")
+	if out, err := exec.Command("go", "build", "-o", at, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return at
+}
+
+// freeAddress is a loopback address where nobody listens, below the ports that outgoing connections take.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
+		if err == nil {
+			defer func() { _ = l.Close() }()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// process is one instance: a data directory, listeners and, while it runs, an operating system process.
+type process struct {
+	t      *testing.T
+	binary string
+	file   string // configuration
+	cfg    config.Config
+	log    string
+
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error // of the process, when it has ended
+}
+
+// newProcess makes an instance that does not run yet. It never outlives the test.
+func newProcess(t *testing.T, w *world, name string) *process {
+	t.Helper()
+	dir := filepath.Join(w.dir, name)
+	p := &process{t: t, binary: w.binary, file: dir + ".yaml", log: dir + ".log", cfg: w.cfg}
+	p.cfg.State.Dir, p.cfg.API.Listen, p.cfg.Admin.Listen = dir, freeAddress(t), freeAddress(t)
+	var text bytes.Buffer
+	if err := errors.Join(config.Print(&text, p.cfg), os.WriteFile(p.file, text.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			if text, err := os.ReadFile(p.log); err == nil {
+				t.Logf("log of %s ends with\n%s", name, text[max(0, len(text)-3000):])
+			}
+		}
+	})
+	return p
+}
+
+// start runs the instance.
+func (p *process) start() {
+	p.t.Helper()
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	cmd, ended := exec.Command(p.binary, "run", "-c", p.file), make(chan struct{})
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.cmd, p.ended = cmd, ended
+	go func() { defer close(ended); p.err = cmd.Wait() }()
+}
+
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Errorf("%v: %v", s, err)
+	}
+}
+
+// kill ends the instance as a crash of the machine would, but for what the kernel has yet to write.
+func (p *process) kill() {
+	if p.cmd != nil {
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+		p.cmd = nil
+	}
+}
+
+// stop ends the instance as an operator does, and returns how long that took.
+func (p *process) stop() time.Duration {
+	p.t.Helper()
+	began := time.Now()
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.ended:
+		if p.err != nil {
+			p.t.Errorf("after SIGTERM: %v", p.err)
+		}
+	case <-time.After(10 * time.Second):
+		p.t.Errorf("still there 10 s after SIGTERM")
+		p.kill()
+	}
+	p.cmd = nil
+	return time.Since(began)
+}
+
+// command runs another command with the instance's configuration, and returns what it prints.
+func (p *process) command(args ...string) string {
+	p.t.Helper()
+	cmd := exec.CommandContext(p.t.Context(), p.binary, append(args, "-c", p.file)...)
+	var out, fault bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &fault
+	if err := cmd.Run(); err != nil {
+		p.t.Fatalf("asiduo %v: %v\n%s", args, err, fault.String())
+	}
+	return out.String()
+}
+
+// shardAnswer is what an instance says about one of its shards.
+type shardAnswer struct {
+	Shard   int32      `json:"shard"`
+	State   string     `json:"state"`
+	Horizon *time.Time `json:"horizon"`
+}
+
+// shards asks a running instance; nothing while it does not answer.
+func (p *process) shards() (list []shardAnswer) {
+	var answer struct {
+		Shards []shardAnswer `json:"shards"`
+	}
+	if p.cmd == nil {
+		return nil
+	}
+	body, status := p.get(p.cfg.Admin.Listen, "/v1/shards")
+	if status != http.StatusOK || json.Unmarshal([]byte(body), &answer) != nil {
+		return nil
+	}
+	return answer.Shards
+}
+
+var askOnce = &http.Client{
+	Timeout:       2 * time.Second,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Transport:     &http.Transport{DisableKeepAlives: true},
+}
+
+// get asks once; status 0: no answer. The body of a redirect is where to.
+func (p *process) get(at, path string) (body string, status int) {
+	resp, err := askOnce.Get("http://" + at + path)
+	if err != nil {
+		return "", 0
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusTemporaryRedirect {
+		return resp.Header.Get("Location"), resp.StatusCode
+	}
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", 0
+	}
+	return string(text), resp.StatusCode
+}
+
+// serving are the instances by the shards that they say they run. Instances are asked at once: a frozen one answers
+// nothing until the time is out.
+func serving(all ...*process) map[int32]int {
+	var mu sync.Mutex
+	var asked sync.WaitGroup
+	by := map[int32]int{}
+	for i, p := range all {
+		asked.Go(func() {
+			for _, s := range p.shards() {
+				if s.State == "running" {
+					mu.Lock()
+					by[s.Shard] = i
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	asked.Wait()
+	return by
+}
+
+// await waits until a condition holds, and returns how long that took.
+func await(t *testing.T, limit time.Duration, what string, until func() bool) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for !until() {
+		if time.Since(began) > limit {
+			t.Fatalf("%s: not within %v", what, limit)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return time.Since(began).Round(10 * time.Millisecond)
+}
+
+// awaitAll waits until the instances together run all shards, each of them at least so many.
+func awaitAll(t *testing.T, limit time.Duration, what string, each int, all ...*process) time.Duration {
+	t.Helper()
+	return await(t, limit, what, func() bool {
+		by := serving(all...)
+		counts := make([]int, len(all))
+		for _, i := range by {
+			counts[i]++
+		}
+		for _, n := range counts {
+			if n < each {
+				return false
+			}
+		}
+		return len(by) == worldShards
+	})
+}
+
+// kafkaScript does something to the broker that the tests run on.
+func kafkaScript(t *testing.T, what string) {
+	t.Helper()
+	run := os.Getenv("ASIDUO_KAFKA_RUN")
+	if run == "" {
+		t.Fatal("ASIDUO_KAFKA_RUN is not set: run make kafka-test")
+	}
+	cmd := exec.Command("bash", filepath.Join("..", "..", "deploy", "kafka", "kafka.sh"), what, run)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("kafka.sh %s: %v\n%s", what, err, out)
+	}
+}
