@@ -3,7 +3,7 @@
 GO ?= go
 CASES ?=
 
-.PHONY: test lint conformance kafka-test mutants bench nightly build
+.PHONY: test sim lint conformance kafka-test mutants bench nightly build
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/asiduo ./cmd/asiduo
@@ -27,10 +27,20 @@ conformance:
 kafka-test:
 	bash .ci/kafka-test.sh
 
+# Whole pipelines under faults in virtual time, one seed after the other; SEED=n repeats one.
+SEEDS ?= 1000
+sim:
+	SEEDS=$(SEEDS) $(GO) test -tags synctests -count=1 -timeout 2h -run '^TestSim$$' ./pipeline
+
 # Every planted bug must be caught.
 mutants:
 	bash .ci/mutants.sh
 
+# ASIDUO_EVENTS=20000 for a short one.
 bench:
-	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
-	$(GO) test -run '^$$' -bench Simulate -benchtime 1x -timeout 30m ./bench
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
+
+# The long campaigns.
+nightly: conformance mutants sim
+	RAPID_CHECKS=20000 $(GO) test -tags synctests -count=1 -timeout 2h ./state/... ./pipeline/...
+	$(GO) test -tags synctests -count=1 -timeout 2h -run SimulatePlaysAsTheOracle ./cmd/asiduo -rapid.checks=5000

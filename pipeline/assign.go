@@ -30,8 +30,12 @@ type membership struct {
 // assignment is a shard the group gave us.
 type assignment struct {
 	cancel context.CancelFunc
+	again  chan struct{} // asks for the present life of the shard to end
 	done   chan struct{}
 }
+
+// stuckAfter is how long a store may take for what takes milliseconds.
+const stuckAfter = 10 * time.Second
 
 // OnBrokerE2E notes when an answered heartbeat was sent; not when the answer was read, which after a pause of the
 // process may be long ago.
@@ -89,14 +93,15 @@ func (m *membership) assigned(shards []int32) {
 		m.p.log.Info("shard assigned", "shard", s)
 		m.p.setState(s, "assigned", nil)
 		ctx, cancel := context.WithCancel(context.Background())
-		a := &assignment{cancel, make(chan struct{})}
+		a := &assignment{cancel, make(chan struct{}, 1), make(chan struct{})}
 		m.shards[s] = a
-		go func() { defer close(a.done); m.own(ctx, s) }()
+		go func() { defer close(a.done); m.own(ctx, s, a.again) }()
 	}
 	m.p.metrics.rebalances.Inc()
 }
 
-// removed returns when the shards are closed, which own bounds to about two seconds.
+// removed returns when the shards are closed, which takes the two seconds that own leaves to a transaction and the
+// flush of a store. A store that cannot be closed ends the process: others wait for its shards.
 func (m *membership) removed(shards []int32, why string) {
 	m.mu.Lock()
 	var waits []*assignment
@@ -109,8 +114,14 @@ func (m *membership) removed(shards []int32, why string) {
 		}
 	}
 	m.mu.Unlock()
+	limit := time.After(2 * stuckAfter)
 	for _, a := range waits {
-		<-a.done
+		select {
+		case <-a.done:
+		case <-limit:
+			m.p.fail(fmt.Errorf("a shard does not close within %v: is the disk full or broken?", 2*stuckAfter))
+			return
+		}
 	}
 	for _, s := range shards {
 		m.p.forget(s)
@@ -130,7 +141,7 @@ func (m *membership) all() []int32 {
 
 // own keeps the shard for as long as ctx, the assignment, lives. It is the only recovery there is: whatever happens,
 // the shard object is closed and, while the shard is still ours, acquired again.
-func (m *membership) own(ctx context.Context, id int32) {
+func (m *membership) own(ctx context.Context, id int32, again <-chan struct{}) {
 	hard, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { // a transaction in flight may still end
@@ -139,9 +150,12 @@ func (m *membership) own(ctx context.Context, id int32) {
 	var poison poisoned
 	backoff, reached := m.p.backoff, uint64(0)
 	for m.waitFresh(ctx) {
-		err := m.serve(ctx, hard, id, &poison)
+		err := lasting(m.life(ctx, hard, id, &poison, again))
 		if ctx.Err() != nil {
 			return
+		}
+		if err == nil {
+			continue // asked to begin again
 		}
 		poison.note(err)
 		reason := reasonOf(err)
@@ -167,7 +181,25 @@ func (m *membership) own(ctx context.Context, id int32) {
 	}
 }
 
-// serve is one life of the shard.
+// life is one life of the shard, which may also be asked to end.
+func (m *membership) life(ctx, hard context.Context, id int32, poison *poisoned, again <-chan struct{}) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		select {
+		case <-again:
+			end()
+		case <-ctx.Done():
+		}
+	}()
+	err := m.serve(ctx, hard, id, poison)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// serve acquires the shard and runs it.
 func (m *membership) serve(soft, hard context.Context, id int32, poison *poisoned) (err error) {
 	defer func() { // a fault of a library, or of ours outside a record: it ends this life, not the process
 		if v := recover(); v != nil {
@@ -176,10 +208,9 @@ func (m *membership) serve(soft, hard context.Context, id int32, poison *poisone
 		}
 	}()
 	m.p.setState(id, "acquiring", nil)
-	ctx, cancel := context.WithTimeout(soft, m.p.cfg.Cycle.TransactionTimeout.Std()+45*time.Second)
+	m.p.metrics.begin(id)
 	began := time.Now()
-	s, err := m.p.acquire(ctx, id, poison)
-	cancel()
+	s, err := m.p.acquire(soft, id, poison)
 	if err != nil {
 		return err
 	}
@@ -217,13 +248,11 @@ func reasonOf(err error) string {
 	return "error"
 }
 
-// run serves the group until ctx ends, or two processes turn out to use one identity. The process stays a member when
-// it stops: a restart within the session timeout moves nothing.
-func (m *membership) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// run serves the group until ctx ends. The process stays a member when it stops: a restart within the session timeout
+// moves nothing.
+func (m *membership) run(ctx context.Context) {
 	var group sync.WaitGroup
-	group.Go(func() { m.watch(ctx, cancel) })
+	group.Go(func() { m.watch(ctx) })
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -234,17 +263,13 @@ func (m *membership) run(ctx context.Context) error {
 				m.p.log.Debug("commit advisory offsets", "err", err)
 			}
 			if err := m.checkLayout(ctx); err != nil {
-				cancel(err)
+				m.p.fail(err)
 			}
 		}
 	}
 	m.removedAll()
 	m.cl.Close()
 	group.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
 }
 
 func (m *membership) removedAll() {
@@ -257,7 +282,7 @@ func (m *membership) removedAll() {
 }
 
 // watch reads the group's errors: there is nothing else to come out of a client that never fetches.
-func (m *membership) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+func (m *membership) watch(ctx context.Context) {
 	fenced, at := 0, time.Now()
 	for ctx.Err() == nil {
 		fetched := m.cl.PollFetches(ctx)
@@ -277,7 +302,7 @@ func (m *membership) watch(ctx context.Context, cancel context.CancelCauseFunc) 
 			}
 			at = time.Now()
 			if fenced++; fenced == 3 {
-				cancel(fmt.Errorf("another process uses the identity of data directory %s: was it copied? remove identity.json from the copy", m.p.dir.Path))
+				m.p.fail(fmt.Errorf("another process uses the identity of data directory %s: was it copied? remove identity.json from the copy", m.p.dir.Path))
 			}
 		}
 	}
@@ -293,15 +318,20 @@ func (m *membership) checkLayout(ctx context.Context) error {
 		return nil
 	}
 	for _, n := range now {
-		if n%m.p.shards != 0 {
-			return dividesError(m.p.shards, now)
+		if n%m.p.Shards() != 0 {
+			return dividesError(m.p.Shards(), now)
 		}
 	}
 	m.p.log.Info("partitions of the inputs have changed", "now", now)
 	m.p.partitions = now
-	all := m.all()
-	m.removed(all, "reopened")
-	m.assigned(all)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range m.shards { // the assignments stay what the group says
+		select {
+		case a.again <- struct{}{}:
+		default:
+		}
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"time"
 
@@ -20,7 +21,7 @@ func (s *shard) commit(ctx context.Context) error {
 	defer cancel()
 	next := store.Checkpoint{
 		Owner: s.owner, Cycle: s.mark.Cycle + 1, Inputs: map[string]store.InputPositions{}, Horizon: s.silence.played,
-		Versions: s.parameters().Versions,
+		Versions: s.p.params.Versions, Made: s.p.made(),
 	}
 	for t, at := range s.next {
 		next.Inputs[t] = store.InputPositions{TopicID: s.ids[t], Next: maps.Clone(at)}
@@ -56,7 +57,10 @@ func (s *shard) commit(ctx context.Context) error {
 	if err := batch.SetMark(&mark); err != nil {
 		return err
 	}
-	if err := batch.Commit(); err != nil {
+	free := s.guard()
+	err = batch.Commit()
+	free()
+	if err != nil {
 		return err
 	}
 	s.mark = mark
@@ -76,4 +80,15 @@ func (s *shard) written() int64 {
 		return int64(now)
 	}
 	return time.Now().UnixMilli()
+}
+
+// guard watches a write to the store. One that does not come back cannot be taken back either, nor the database be
+// closed: then the process ends, with the reason; the changelog has everything.
+func (s *shard) guard() (done func()) {
+	t := time.AfterFunc(stuckAfter, func() {
+		err := fmt.Errorf("shard %d: a write to the store takes more than %v: is the disk full or broken?", s.id, stuckAfter)
+		s.p.setState(s.id, "disk_full", err)
+		s.p.fail(err)
+	})
+	return func() { t.Stop() }
 }

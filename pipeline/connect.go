@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -83,16 +84,23 @@ func Ping(ctx context.Context, cl *kgo.Client, c config.Kafka) error {
 	}
 	at := strings.Join(c.Brokers, ", ")
 	var dial *net.OpError
+	var slow net.Error
 	var unknown x509.UnknownAuthorityError
 	switch {
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
 		return fmt.Errorf("the brokers at %s refuse user %q with %s: wrong user or password", at, c.SASL.Username, c.SASL.Mechanism)
+	case errors.Is(err, kerr.UnsupportedSaslMechanism), errors.Is(err, kerr.IllegalSaslState):
+		return fmt.Errorf("the brokers at %s do not let users log in with %s: set kafka.sasl.mechanism to one they offer", at, c.SASL.Mechanism)
 	case errors.As(err, &unknown):
 		return fmt.Errorf("the certificate of the brokers at %s is signed by an authority we do not know: set kafka.tls.ca_file", at)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout(): // a TLS handshake has a time-out of its own
+		return fmt.Errorf("no answer from the brokers at %s within 10s: is it the right port, and TLS or SASL as they expect?", at)
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return fmt.Errorf("no broker reachable at %s: %w", at, dial.Err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no answer from the brokers at %s within 10s: is it the right port, and TLS or SASL as they expect?", at)
+	case errors.Is(err, io.EOF) && c.SASL.Mechanism == "none":
+		return fmt.Errorf("the brokers at %s hang up at once: do they want a user (kafka.sasl) or TLS (kafka.tls)?", at)
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("the brokers at %s hang up when user %q logs in with %s: do they know the user, this mechanism, and TLS as it is set here?", at, c.SASL.Username, c.SASL.Mechanism)
 	}
 	return fmt.Errorf("no broker reachable at %s: %w", at, err)
 }

@@ -195,6 +195,9 @@ func (s *shard) consume(r *kgo.Record) (err error) {
 			err = &poisonError{at, fmt.Errorf("panic: %v", v)}
 		}
 	}()
+	if s.p.touched != nil {
+		s.p.touched(r)
+	}
 	from := purchases
 	if r.Topic != s.p.cfg.Inputs.Purchases {
 		from = interactions
@@ -203,7 +206,7 @@ func (s *shard) consume(r *kgo.Record) (err error) {
 		c.reject(s, r, bad)
 		return nil
 	}
-	if s.place(r.Key, s.p.shards) != s.id {
+	if s.place(r.Key, s.p.Shards()) != s.id {
 		if s.p.cfg.Inputs.Misrouted == "fail" {
 			return &stopError{"misrouted", fmt.Errorf("record %s/%d@%d is on the wrong partition for its key by %s: set inputs.partitioner to what the producers use, or inputs.misrouted to dead_letter", r.Topic, r.Partition, r.Offset, s.p.cfg.Inputs.Partitioner)}
 		}
@@ -215,7 +218,7 @@ func (s *shard) consume(r *kgo.Record) (err error) {
 
 // apply takes the decoded fact to its customer.
 func (s *shard) apply(r *kgo.Record) error {
-	c, p := &s.cycle, s.parameters()
+	c, p := &s.cycle, s.p.params
 	e, err := s.overlay.customer(c.fact.Customer, &c.customer)
 	if err != nil {
 		return err
@@ -259,7 +262,7 @@ func (s *shard) keep(e *entry) error {
 	for i := range c.changes {
 		ch := &c.changes[i]
 		s.send(s.enc.Change(e.id, ch, optional(known, &c.interactions)))
-		c.tally.change(s.parameters().Rules, ch)
+		c.tally.change(s.p.params.Rules, ch)
 	}
 	return nil
 }

@@ -39,6 +39,16 @@ type metrics struct {
 	ends map[int32]map[string]map[int32]int64 // of the inputs, as fetches tell
 }
 
+// closings are the reasons for which a shard's life ends, rebuildings those for which a store is given up. Like those of
+// dead letters they are told from the beginning: the first event of a series that did not exist is no increase.
+var (
+	closings = []string{
+		"error", "timeout", "fenced", "not_authorized", "diverged", "poison", // another attempt follows
+		"misrouted", "input_recreated", "input_truncated", "changelog", "newer_format", // somebody has to act
+	}
+	rebuildings = []string{"corrupt", "diverged"}
+)
+
 var shardStates = []string{"assigned", "acquiring", "restoring", "running", "disk_full", "closed", "stopped"}
 
 func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
@@ -92,7 +102,20 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 	m.horizon = gauges("horizon_timestamp_seconds", "Instant up to which silence has been played.", "shard")
 	m.drift = gauges("clock_difference_seconds", "The machine's clock minus the brokers'.").WithLabelValues()
 	reg.MustRegister(storeCollector{p})
+	for _, reason := range closings {
+		m.closed.WithLabelValues(reason)
+	}
+	for _, reason := range rebuildings {
+		m.rebuilds.WithLabelValues(reason)
+	}
 	return m
+}
+
+// begin makes the counters of a shard exist.
+func (m *metrics) begin(id int32) {
+	for _, r := range reasons {
+		m.deadLetters.WithLabelValues(label(id), string(r))
+	}
 }
 
 func label(n int32) string { return strconv.Itoa(int(n)) }

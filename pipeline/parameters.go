@@ -1,11 +1,14 @@
 package pipeline
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"hash/crc32"
 	"hash/fnv"
 	"iter"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -13,6 +16,7 @@ import (
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/model"
+	"github.com/asiduo/asiduo/state/store"
 )
 
 func keys[K comparable, V any](m map[K]V) iter.Seq[K] { return maps.Keys(m) }
@@ -114,4 +118,35 @@ func NewPartitioner(name string) (Partitioner, error) {
 		}, nil
 	}
 	return nil, fmt.Errorf("inputs.partitioner: unknown partitioner %q", name)
+}
+
+// made is what the state is made with.
+func (p *Pipeline) made() store.Made {
+	digest := func(v ...any) string {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%+v", v))
+		return hex.EncodeToString(sum[:6])
+	}
+	c, s := p.cfg, p.params
+	return store.Made{
+		Shards: p.Shards(), Partitioner: c.Inputs.Partitioner, Epoch: c.Epoch, Currency: c.Currency, Digits: c.Digits(), Zone: c.Time.Zone,
+		Rules: digest(segments(c.Rules), s.Recency, s.Frequency, s.Money, s.Window), Churn: digest(s.Churn),
+	}
+}
+
+// madeError says by which keys of the configuration two differ.
+func madeError(was, is store.Made) error {
+	var keys []string
+	for _, k := range []struct {
+		key  string
+		diff bool
+	}{
+		{"shards", was.Shards != is.Shards}, {"inputs.partitioner", was.Partitioner != is.Partitioner}, {"epoch", was.Epoch != is.Epoch},
+		{"currency", was.Currency != is.Currency}, {"minor_digits", was.Digits != is.Digits}, {"time.zone", was.Zone != is.Zone},
+		{"rules", was.Rules != is.Rules}, {"churn", was.Churn != is.Churn},
+	} {
+		if k.diff {
+			keys = append(keys, k.key)
+		}
+	}
+	return fmt.Errorf("the state was made with another %s than the configuration has now: change it back, or begin a new application (another app)", strings.Join(keys, ", "))
 }

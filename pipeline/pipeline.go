@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/config"
@@ -51,16 +52,19 @@ type Pipeline struct {
 	// Set by Run.
 	dir        *store.Dir
 	cache      *pebble.Cache
-	shards     int32
+	shards     atomic.Int32
 	partitions map[string]int32
 	tombstones time.Duration // the changelog's delete.retention.ms
 	wanted     []viewRequests
 	board      board
 	owners     owners
+	fail       func(error) // ends Run
 	joined     atomic.Bool // the group has given us shards, or told us that there are none for us
 
 	idle    time.Duration // longest wait for records when nothing else is to do
 	backoff time.Duration // first wait before a closed shard is acquired again
+
+	touched func(*kgo.Record) // only tests: called with each record before it is decoded
 }
 
 // New checks the configuration and proves the rule set; it starts nothing.
@@ -129,11 +133,18 @@ func (p *Pipeline) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.dir.Release()) }()
 	p.cache = pebble.NewCache(p.cfg.State.BlockCache.Bytes())
 	defer p.cache.Unref()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p.fail = cancel
 	m, err := p.join()
 	if err != nil {
 		return err
 	}
-	return m.run(ctx)
+	m.run(ctx)
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }
 
 // prepare proves that the brokers and topics are there and fit.
@@ -147,19 +158,40 @@ func (p *Pipeline) prepare(ctx context.Context) error {
 		return err
 	}
 	adm := kadm.NewClient(cl)
-	shards, warnings, err := Layout(ctx, adm, p.cfg)
-	if err != nil {
+	var shards int32
+	var warnings []string
+	if err := patiently(ctx, func() (err error) {
+		shards, warnings, err = Layout(ctx, adm, p.cfg)
+		if err == nil {
+			p.partitions, err = InputPartitions(ctx, adm, p.cfg)
+		}
+		return err
+	}); err != nil {
 		return err
 	}
 	for _, w := range warnings {
 		p.log.Warn(w)
 	}
-	p.shards, p.wanted = shards, make([]viewRequests, shards)
-	if p.partitions, err = InputPartitions(ctx, adm, p.cfg); err != nil {
-		return err
-	}
+	p.wanted = make([]viewRequests, shards)
+	p.shards.Store(shards)
 	p.tombstones = tombstoneLife(ctx, adm, changelogTopic(p.cfg.App))
 	return nil
+}
+
+// patiently tries for half a minute while brokers say that it may work another time, as they do while they elect
+// leaders.
+func patiently(ctx context.Context, try func() error) error {
+	for began := time.Now(); ; {
+		err := try()
+		if why, ok := errors.AsType[*kerr.Error](err); !ok || !why.Retriable || time.Since(began) > 30*time.Second {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
 }
 
 // tombstoneLife is how long the changelog keeps deletions for readers that come late; a day if it does not tell.

@@ -26,19 +26,17 @@ func (e *poisonError) Error() string {
 }
 func (e *poisonError) Unwrap() error { return e.err }
 
-// poisoned counts such faults over the acquisitions of a shard.
-type poisoned struct {
-	at    recordID
-	times int
-}
+// poisoned counts such faults over the acquisitions of a shard, each record for itself: several in one cycle take turns
+// in ending it.
+type poisoned struct{ times map[recordID]int }
 
 func (p *poisoned) note(err error) {
 	if e, ok := errors.AsType[*poisonError](err); ok {
-		if p.at != e.at {
-			*p = poisoned{at: e.at}
+		if p.times == nil {
+			p.times = map[recordID]int{}
 		}
-		p.times++
+		p.times[e.at]++
 	}
 }
 
-func (p *poisoned) skips(at recordID) bool { return p.times >= maxPoison && p.at == at }
+func (p *poisoned) skips(at recordID) bool { return p.times[at] >= maxPoison }

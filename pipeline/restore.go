@@ -31,10 +31,18 @@ func (s *shard) restore(ctx context.Context, owner int64) error {
 	if found && was.TopicID != s.ids[changelogTopic(s.p.cfg.App)] {
 		return fmt.Errorf("%w: the changelog was deleted and made again", errDiverged)
 	}
-	r := restoring{shard: s, batch: s.store.NewBatch()}
+	r := restoring{shard: s, batch: s.store.NewBatch(), fresh: was.Written}
+	if !found {
+		r.fresh = began.UnixMilli()
+	}
 	defer func() { r.batch.Discard() }()
 	for first := true; ; {
-		fetched := s.cl.PollRecords(ctx, 10_000)
+		step, cancel := context.WithTimeout(ctx, time.Minute) // bounded by progress: there may be much to read
+		fetched := s.cl.PollRecords(step, 10_000)
+		cancel()
+		if err := s.waitForRoom(ctx); err != nil {
+			return err
+		}
 		for _, e := range fetched.Errors() {
 			if errors.Is(e.Err, kerr.OffsetOutOfRange) {
 				return fmt.Errorf("%w: it begins where the changelog does not reach: %w", errDiverged, e.Err)
@@ -97,9 +105,11 @@ func (s *shard) verify(ctx context.Context, was *store.Mark, first *kgo.Record) 
 // restoring is a restore under way.
 type restoring struct {
 	*shard
-	batch    *store.Batch
-	customer state.Customer
-	records  int
+	batch        *store.Batch
+	customer     state.Customer
+	interactions state.Interactions
+	records      int
+	fresh        int64 // the brokers' time at which what has been read was complete, ms
 }
 
 func (r *restoring) take(record *kgo.Record) error {
@@ -114,16 +124,16 @@ func (r *restoring) take(record *kgo.Record) error {
 		if err := json.Unmarshal(record.Value, &c); err != nil {
 			return &stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: checkpoint is not readable: %w", r.id, record.Offset, err)}
 		}
-		r.mark = store.Mark{Checkpoint: c, Position: r.position(record)}
+		r.mark = store.Mark{Checkpoint: c, Position: store.Position{
+			TopicID: r.ids[changelogTopic(r.p.cfg.App)], Offset: record.Offset, Epoch: record.LeaderEpoch, Written: r.fresh,
+		}}
 		if err := r.batch.SetMark(&r.mark); err != nil {
 			return err
 		}
-	case store.IsCustomerKey(key):
-		if err := r.arm(record); err != nil {
+	case store.IsCustomerKey(key), store.IsInteractionsKey(key):
+		if err := r.check(record); err != nil {
 			return err
 		}
-		fallthrough
-	case store.IsInteractionsKey(key):
 		if err := r.batch.Put(key, record.Value); err != nil {
 			return err
 		}
@@ -139,26 +149,23 @@ func (r *restoring) take(record *kgo.Record) error {
 	return nil
 }
 
-func (s *shard) position(record *kgo.Record) store.Position {
-	return store.Position{
-		TopicID: s.ids[changelogTopic(s.p.cfg.App)], Offset: record.Offset, Epoch: record.LeaderEpoch,
-		Written: record.Timestamp.UnixMilli(),
-	}
-}
-
-// arm writes the timer of a customer as the record leaves it. Entries of older versions stay; they are dropped when
-// they come up.
-func (r *restoring) arm(record *kgo.Record) error {
+// check proves that a record of the state can be read, and writes the timer of a customer as it leaves it. Entries of
+// older versions stay; they are dropped when they come up.
+func (r *restoring) check(record *kgo.Record) (err error) {
 	if len(record.Value) == 0 {
 		return nil
 	}
-	if err := r.customer.Decode(record.Value); err != nil {
-		var newer *state.NewerFormatError
-		reason := "changelog"
-		if errors.As(err, &newer) {
-			reason = "newer_format"
-		}
-		return &stopError{reason, fmt.Errorf("changelog partition %d, offset %d: %w", r.id, record.Offset, err)}
+	customer := store.IsCustomerKey(record.Key)
+	if customer {
+		err = r.customer.Decode(record.Value)
+	} else {
+		err = r.interactions.Decode(record.Value)
+	}
+	if err != nil {
+		return lasting(&stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: %w", r.id, record.Offset, err)})
+	}
+	if !customer {
+		return nil
 	}
 	return r.batch.Arm(r.customer.Due, store.CustomerID(record.Key))
 }
@@ -176,6 +183,12 @@ func (r *restoring) finish(record *kgo.Record, owner int64, was store.Mark, foun
 	s.clock.anchor(record.Timestamp, s.ended)
 	s.p.metrics.restored.Add(float64(r.records))
 	s.p.log.Info("shard restored", "shard", s.id, "records", r.records, "cycle", s.mark.Cycle, "took", time.Since(began).Round(time.Millisecond))
+	if s.mark.Owner != "" { // the store is now as fresh as the owner record
+		s.mark.Written = record.Timestamp.UnixMilli()
+		if err := r.batch.SetMark(&s.mark); err != nil {
+			return err
+		}
+	}
 	err := r.batch.Commit()
 	r.batch = s.store.NewBatch() // discarded by restore
 	return err

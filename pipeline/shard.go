@@ -68,6 +68,15 @@ type stopError struct {
 func (e *stopError) Error() string { return e.err.Error() }
 func (e *stopError) Unwrap() error { return e.err }
 
+// lasting makes a reason to stop of what a newer release has written, wherever it was met: the next attempt would meet
+// it again.
+func lasting(err error) error {
+	if _, ok := errors.AsType[*state.NewerFormatError](err); ok {
+		return &stopError{"newer_format", err}
+	}
+	return err
+}
+
 var (
 	errFenced   = errors.New("a newer owner has taken the shard")
 	errDiverged = errors.New("the store holds what the changelog does not")
@@ -75,15 +84,21 @@ var (
 
 func transactionalID(app string, shard int32) string { return fmt.Sprintf("%s-%d", app, shard) }
 
-// acquire makes this process the only owner of the shard and its store equal to the changelog. ctx bounds it.
+// acquire makes this process the only owner of the shard and its store equal to the changelog. It ends with ctx.
 func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *shard, err error) {
 	s := &shard{p: p, id: id, owner: rand.Text(), poison: poison}
 	s.clock.kind, s.clock.manual = p.cfg.Time.Clock, p.deps.Manual
 	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
 		if err != nil {
 			s.close(err)
 		}
 	}()
+	soft := ctx
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Cycle.TransactionTimeout.Std()+45*time.Second)
+	defer cancel()
 	if err := s.open(); err != nil {
 		return nil, err
 	}
@@ -101,6 +116,9 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if err != nil {
 		return nil, err
 	}
+	if look.shards != p.Shards() {
+		return nil, &stopError{"configuration_changed", fmt.Errorf("the changelog has %d partitions now, it had %d: the number of shards is fixed when the topics are created", look.shards, p.Shards())}
+	}
 	s.ids = look.ids
 	value, err := json.Marshal(map[string]string{"owner": s.owner, "instance": p.dir.Instance})
 	if err != nil {
@@ -111,13 +129,16 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 		return nil, fmt.Errorf("write owner record: %w", err)
 	}
 	p.setState(id, "restoring", nil)
-	if err := s.restore(ctx, record.Offset); err != nil {
+	if err := s.restore(soft, record.Offset); err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
 	if err := s.at(AfterRestore); err != nil {
 		return nil, err
 	}
-	return s, s.resume(ctx, look)
+	if was := s.mark.Made; s.mark.Owner != "" && was != p.made() {
+		return nil, &stopError{"configuration_changed", madeError(was, p.made())}
+	}
+	return s, s.resume(soft, look)
 }
 
 // open opens the store and the client. A store that does not open is set aside: the changelog has everything.
@@ -152,6 +173,7 @@ func (s *shard) open() (err error) {
 		kgo.KeepControlRecords(), // our position must pass them to reach the end
 		kgo.FetchMaxBytes(int32(c.FetchBuffer.Bytes())), kgo.FetchMaxPartitionBytes(int32(min(c.FetchBuffer.Bytes()/2, 2<<20))),
 		kgo.MaxConcurrentFetches(1), kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.MaxDecompressBatchBytes(4*int(c.FetchBuffer.Bytes())+2*p.cfg.Limits.MaxRecordBytes),
 		kgo.MaxBufferedRecords(1<<20), kgo.ProducerLinger(50*time.Millisecond), // flushed at the end of each cycle
 	); err != nil {
 		return err
@@ -197,7 +219,7 @@ func (s *shard) resume(ctx context.Context, look *layout) (err error) {
 		return err
 	}
 	s.enc = events.New(p.cfg.App, p.cfg.Epoch, p.params, p.cfg.Currency, p.cfg.Digits())
-	s.overlay = newOverlay(s.store, newHotCache(p.cfg.State.HotCache.Bytes()/int64(p.shards)))
+	s.overlay = newOverlay(s.store, newHotCache(p.cfg.State.HotCache.Bytes()/int64(p.Shards())))
 	s.silence.played = s.mark.Horizon
 	s.cl.RemoveConsumePartitions(map[string][]int32{changelogTopic(p.cfg.App): {s.id}})
 	s.cl.AddConsumePartitions(from)
@@ -266,6 +288,3 @@ func (s *shard) close(why error) {
 		}
 	}
 }
-
-// parameters are those the shard scores by.
-func (s *shard) parameters() *state.Parameters { return s.p.params }

@@ -68,7 +68,7 @@ func (s *shard) ask(ctx context.Context) {
 			a.err = ends.Error()
 		}
 		for p, end := range ends[topic] {
-			if p%s.p.shards == s.id {
+			if p%s.p.Shards() == s.id {
 				a.ends[p] = end.Offset
 			}
 		}
@@ -137,7 +137,7 @@ func (s *shard) fire(t store.Timer) error {
 		return nil
 	}
 	due := c.customer.Due
-	c.changes = c.customer.Advance(s.parameters(), s.silence.observed, c.say, c.changes[:0])
+	c.changes = c.customer.Advance(s.p.params, s.silence.observed, c.say, c.changes[:0])
 	c.tally.fired(c.now - due)
 	return s.keep(e)
 }

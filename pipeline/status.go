@@ -145,15 +145,15 @@ func (p *Pipeline) Wait(ctx context.Context, until func() bool) error {
 }
 
 // Shards is the number of shards of the pipeline; known while Run runs.
-func (p *Pipeline) Shards() int32 { return p.shards }
+func (p *Pipeline) Shards() int32 { return p.shards.Load() }
 
 // ShardOf is the shard a customer lives in.
 func (p *Pipeline) ShardOf(customer string) int32 {
 	place, err := NewPartitioner(p.cfg.Inputs.Partitioner)
-	if err != nil || p.shards == 0 {
+	if err != nil || p.Shards() == 0 {
 		return -1
 	}
-	return place([]byte(customer), p.shards)
+	return place([]byte(customer), p.Shards())
 }
 
 // View is the committed state of a shard as it is now; store.ErrClosed if this process does not serve it.

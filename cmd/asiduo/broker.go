@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -62,6 +65,25 @@ func createInputs(ctx context.Context, adm *kadm.Client, c config.Config, partit
 		}
 	}
 	return nil
+}
+
+// fitting lets records through that the inputs of n partitions can take.
+func fitting(c config.Config, n int32, records iter.Seq2[*kgo.Record, error]) iter.Seq2[*kgo.Record, error] {
+	inputs := pipeline.InputTopics(c)
+	return func(yield func(*kgo.Record, error) bool) {
+		for r, err := range records {
+			switch {
+			case err != nil:
+			case !slices.Contains(inputs, r.Topic):
+				err = fmt.Errorf("topic %q in the log is none of the inputs (%s)", r.Topic, strings.Join(inputs, ", "))
+			case r.Partition >= n:
+				err = fmt.Errorf("partition %d of topic %q is in the log, but there are %d partitions", r.Partition, r.Topic, n)
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // deleteTopics removes what a simulation has made on a broker that lives on, and waits until it is gone.

@@ -37,7 +37,7 @@ configuration with defaults, secrets hidden. With --connect it also looks at the
 			}
 			params, err := pipeline.Parameters(cfg)
 			if err != nil {
-				return usageError{fmt.Errorf("%s: rules: %w", file, err)}
+				return err
 			}
 			if err := config.Print(out, cfg); err != nil {
 				return err

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -150,6 +151,7 @@ func (p *process) command(args ...string) string {
 type shardAnswer struct {
 	Shard   int32      `json:"shard"`
 	State   string     `json:"state"`
+	Cycle   uint64     `json:"cycle"`
 	Horizon *time.Time `json:"horizon"`
 }
 
@@ -191,19 +193,16 @@ func (p *process) get(at, path string) (body string, status int) {
 	return string(text), resp.StatusCode
 }
 
-// serving are the instances by the shards that they say they run. Instances are asked at once: a frozen one answers
-// nothing until the time is out.
-func serving(all ...*process) map[int32]int {
-	var mu sync.Mutex
+// serving are the shards that each instance says it runs. They are asked at once: a frozen one answers nothing until
+// the time is out.
+func serving(all ...*process) [][]int32 {
 	var asked sync.WaitGroup
-	by := map[int32]int{}
+	by := make([][]int32, len(all))
 	for i, p := range all {
 		asked.Go(func() {
 			for _, s := range p.shards() {
 				if s.State == "running" {
-					mu.Lock()
-					by[s.Shard] = i
-					mu.Unlock()
+					by[i] = append(by[i], s.Shard)
 				}
 			}
 		})
@@ -225,21 +224,30 @@ func await(t *testing.T, limit time.Duration, what string, until func() bool) ti
 	return time.Since(began).Round(10 * time.Millisecond)
 }
 
-// awaitAll waits until the instances together run all shards, each of them at least so many.
+// awaitAll waits until the instances together run all shards, none of them twice, each instance at least so many.
 func awaitAll(t *testing.T, limit time.Duration, what string, each int, all ...*process) time.Duration {
 	t.Helper()
 	return await(t, limit, what, func() bool {
-		by := serving(all...)
-		counts := make([]int, len(all))
-		for _, i := range by {
-			counts[i]++
-		}
-		for _, n := range counts {
-			if n < each {
+		var shards []int32
+		for _, mine := range serving(all...) {
+			if len(mine) < each {
 				return false
 			}
+			shards = append(shards, mine...)
 		}
-		return len(by) == worldShards
+		slices.Sort(shards)
+		return slices.Equal(shards, []int32{0, 1, 2, 3})
+	})
+}
+
+// awaitCycles waits until every shard has committed more than it had.
+func awaitCycles(t *testing.T, limit time.Duration, before []shardAnswer, p *process) time.Duration {
+	t.Helper()
+	return await(t, limit, "new cycles", func() bool {
+		now := p.shards()
+		return len(now) == len(before) && !slices.ContainsFunc(now, func(s shardAnswer) bool {
+			return slices.ContainsFunc(before, func(b shardAnswer) bool { return b.Shard == s.Shard && b.Cycle >= s.Cycle })
+		})
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
 )
 
 // Exit codes.
@@ -72,17 +73,23 @@ Exit codes: 0 good, 1 failed, 2 wrong usage or configuration.`,
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newDemo(), newInit(), newCheck(), newRun(), newSimulate(), newReplay(), newSnapshot(), newState(), newVersion())
-	for _, c := range root.Commands() {
-		wrapArgs(c)
-	}
+	wrapArgs(root)
 	return root
 }
 
-// wrapArgs makes wrong arguments an error of usage.
+// wrapArgs makes wrong arguments and flags that are missing errors of usage.
 func wrapArgs(c *cobra.Command) {
+	if c.HasSubCommands() {
+		c.Args, c.RunE = noCommand, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		c.DisableFlagsInUseLine = true
+	}
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
+			err := check(cmd, args)
+			if err == nil {
+				err = cmd.ValidateRequiredFlags() // cobra would do it later, and its error would be none of usage
+			}
+			if err != nil {
 				return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
 			}
 			return nil
@@ -93,7 +100,31 @@ func wrapArgs(c *cobra.Command) {
 	}
 }
 
-// loadConfig reads the configuration; its faults are errors of usage.
+// noCommand is for commands that only have others below them: what is left is none of those. Cobra by itself takes it
+// for a question for help below the root.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)
+}
+
+// notNegative checks flags that are numbers of something.
+func notNegative(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if text := cmd.Flags().Lookup(name).Value.String(); strings.HasPrefix(text, "-") {
+			return usageError{fmt.Errorf("--%s must be at least 0, found %s", name, text)}
+		}
+	}
+	return nil
+}
+
+// loadConfig reads the configuration and proves its rule set; its faults are errors of usage.
 func loadConfig(file string) (config.Config, error) {
 	if file == "" {
 		return config.Config{}, usageError{errors.New("no configuration: give one with -c FILE (deploy/asiduo.yaml is a documented example)")}
@@ -103,8 +134,12 @@ func loadConfig(file string) (config.Config, error) {
 		if _, ok := errors.AsType[*os.PathError](err); ok || !strings.Contains(err.Error(), file) {
 			return c, usageError{err}
 		}
+		return c, err
 	}
-	return c, err
+	if _, err := pipeline.Parameters(c); err != nil {
+		return c, usageError{fmt.Errorf("%s: rules: %w", file, err)}
+	}
+	return c, nil
 }
 
 func configFlag(cmd *cobra.Command, file *string) {

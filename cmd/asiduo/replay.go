@@ -102,10 +102,14 @@ Presets: cdnow (the CDNOW sample of Fader & Hardie), online-retail (the UCI data
 			if r.history.Zone, err = time.LoadLocation(zone); err != nil {
 				return usageError{fmt.Errorf("--zone: %w", err)}
 			}
-			if comma != "" {
-				if r.history.Comma, err = commaOf(comma); err != nil {
-					return usageError{err}
-				}
+			if r.history.Comma, err = commaOf(comma); err != nil {
+				return usageError{err}
+			}
+			if err := notNegative(cmd, "rate"); err != nil {
+				return err
+			}
+			if err := r.history.check(r.files); err != nil {
+				return usageError{err}
 			}
 			if r.print {
 				counts, err := writeHistory(cmd.OutOrStdout(), r.files, r.history)
@@ -142,7 +146,10 @@ Presets: cdnow (the CDNOW sample of Fader & Hardie), online-retail (the UCI data
 }
 
 func commaOf(s string) (rune, error) {
-	if s == "tab" {
+	switch s {
+	case "":
+		return 0, nil // the format's own
+	case "tab":
 		return '\t', nil
 	}
 	if r := []rune(s); len(r) == 1 {
@@ -152,17 +159,17 @@ func commaOf(s string) (rune, error) {
 }
 
 func (r *replay) run(ctx context.Context) error {
-	cl, adm, err := admin(ctx, r.cfg.Kafka, kgo.ProducerLinger(20*time.Millisecond))
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
 	topic := r.cfg.Inputs.Purchases
 	if r.history.Topic == roleInteractions {
 		if topic = r.cfg.Inputs.Interactions; topic == "" {
 			return usageError{errors.New("--topic interactions: inputs.interactions is empty, the pipeline has no such input")}
 		}
 	}
+	cl, adm, err := admin(ctx, r.cfg.Kafka, kgo.ProducerLinger(20*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
 	partitions, err := r.inspect(ctx, adm, topic)
 	if err != nil {
 		return err

@@ -65,6 +65,9 @@ as "asiduo replay" reads it (canonical JSON lines or CSV); .gz files are unpacke
 				return usageError{fmt.Errorf("--until %q is not a time such as 2026-06-01T00:00:00Z", until)}
 			}
 			s.until = state.Instant(at.UnixMilli())
+			if err := notNegative(cmd, "partitions", "shards", "cycle-records"); err != nil {
+				return err
+			}
 			if s.history, err = historyOf(preset, columns, currency, rolePurchases); err != nil {
 				return usageError{err}
 			}
@@ -171,6 +174,9 @@ func (s *simulation) open() (func(config.Config) iter.Seq2[*kgo.Record, error], 
 		if s.history.Currency == "" {
 			s.history.Currency = s.cfg.Currency
 		}
+		if err := s.history.check(s.inputs); err != nil {
+			return nil, 0, usageError{err}
+		}
 		n := s.partitions
 		if n == 0 {
 			n = max(s.shards, 4)
@@ -189,7 +195,7 @@ func (s *simulation) open() (func(config.Config) iter.Seq2[*kgo.Record, error], 
 			last = max(last, r.Partition)
 		}
 	}
-	return func(config.Config) iter.Seq2[*kgo.Record, error] { return readDumps(s.inputs) }, last + 1, nil
+	return func(c config.Config) iter.Seq2[*kgo.Record, error] { return fitting(c, last+1, readDumps(s.inputs)) }, last + 1, nil
 }
 
 // isDump looks at the first line of a file.

@@ -247,8 +247,8 @@ func newSnapshot() *cobra.Command {
 		Use:   "snapshot -c FILE",
 		Short: "Write a Parquet snapshot now",
 		Long: `snapshot makes the instance that runs with this configuration (admin.listen) write the customers of its shards as Parquet
-below archive.dir, as of now, from a consistent view and without stopping the stream. If none runs, the data directory is read.
-With several instances, ask each.`,
+below archive.dir, as of now, from a consistent view and without stopping the stream, and prints the files. If none runs, the data directory
+is read. With several instances, ask each.`,
 		Example: "  asiduo snapshot -c asiduo.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -269,7 +269,11 @@ With several instances, ask each.`,
 			if at != "" {
 				path += "?as_of=" + url.QueryEscape(now.UTC().Format(time.RFC3339))
 			}
-			err = ask(cmd.Context(), cfg, http.MethodPost, path, cmd.OutOrStdout())
+			var answer strings.Builder
+			err = ask(cmd.Context(), cfg, http.MethodPost, path, &answer)
+			if err == nil {
+				return printPaths(cmd.OutOrStdout(), answer.String())
+			}
 			if !errors.Is(err, errNotRunning) {
 				return err
 			}
@@ -279,6 +283,20 @@ With several instances, ask each.`,
 	configFlag(cmd, &file)
 	cmd.Flags().StringVar(&at, "as-of", "", "instant of the snapshot (RFC 3339); default: now")
 	return cmd
+}
+
+// printPaths prints the files that a running instance has written as those of a stopped one are printed.
+func printPaths(out io.Writer, answer string) error {
+	var written struct {
+		Paths []string `json:"paths"`
+	}
+	if err := json.Unmarshal([]byte(answer), &written); err != nil {
+		return err
+	}
+	for _, path := range written.Paths {
+		fmt.Fprintln(out, path)
+	}
+	return nil
 }
 
 func snapshotOffline(ctx context.Context, cfg config.Config, at state.Instant, out io.Writer) (err error) {

@@ -41,6 +41,19 @@ type Checkpoint struct {
 	Inputs   map[string]InputPositions `json:"inputs"`  // by topic
 	Horizon  state.Instant             `json:"horizon"` // silence has been played up to here
 	Versions state.Versions            `json:"versions"`
+	Made     Made                      `json:"made,omitzero"`
+}
+
+// Made is what a state was made with: with anything else its bytes would mean something else.
+type Made struct {
+	Shards      int32  `json:"shards"`
+	Partitioner string `json:"partitioner"`
+	Epoch       int    `json:"epoch"`
+	Currency    string `json:"currency"`
+	Digits      int    `json:"digits"`
+	Zone        string `json:"zone"`
+	Rules       string `json:"rules"` // digest of the rule set, the cuts and the window
+	Churn       string `json:"churn"` // digest of the churn model
 }
 
 // InputPositions are the next offsets to read of one input, by partition.
@@ -70,6 +83,7 @@ var ErrClosed = errors.New("the shard is being closed")
 type Store struct {
 	db      *pebble.DB
 	closing atomic.Bool
+	trouble *atomic.Bool // the database cannot write in the background
 	readers sync.RWMutex // held by views, so that the database outlives them
 }
 
@@ -82,8 +96,15 @@ func Open(dir string, o Options) (*Store, error) {
 		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
 	}
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	trouble := &atomic.Bool{}
+	opts.EventListener.FlushEnd = func(i pebble.FlushInfo) {
+		if i.Err == nil {
+			trouble.Store(false)
+		}
+	}
 	if o.Report.Trouble != nil {
 		opts.EventListener.BackgroundError = func(err error) {
+			trouble.Store(true)
 			o.Report.Trouble(err)
 			time.Sleep(50 * time.Millisecond) // a full disk makes the retry loop spin
 		}
@@ -98,7 +119,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	return &Store{db: db}, nil
+	return &Store{db: db, trouble: trouble}, nil
 }
 
 // panicLogger turns what Pebble calls fatal into a panic: on the shard's own goroutine it closes the shard, on one of
@@ -110,13 +131,14 @@ func (panicLogger) Infof(string, ...any)           {}
 func (panicLogger) Errorf(string, ...any)          {}
 func (panicLogger) Fatalf(format string, a ...any) { panic(fmt.Errorf(format, a...)) }
 
-// Close waits for readers and closes the database. With flush, what is in memory is written first.
+// Close waits for readers and closes the database. With flush, what is in memory is written first, unless the database
+// has just failed to write: it would try for ever.
 func (s *Store) Close(flush bool) error {
 	s.closing.Store(true)
 	s.readers.Lock()
 	defer s.readers.Unlock()
 	var err error
-	if flush {
+	if flush && !s.trouble.Load() {
 		err = s.db.Flush()
 	}
 	return errors.Join(err, s.db.Close())

@@ -1,0 +1,263 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+var newerFormat = fmt.Sprintf("state record of format %d; this release reads up to %d: run the newer release, or rebuild from the changelog", state.Format+1, state.Format)
+
+// TestChangelogOfOthers starts on a changelog that holds, for one shard, what this release cannot read. That shard
+// stops and says so; the other goes on.
+func TestChangelogOfOthers(t *testing.T) {
+	newer := string([]byte{state.Format + 1, 0, 0})
+	const unknown = "unknown key: was it written by a newer release, or by somebody else?"
+	for _, c := range []struct{ name, key, value, reason, why string }{
+		{"customer of a newer format", "c\x02somebody", newer, "newer_format", newerFormat},
+		{"interactions of a newer format", "i\x02somebody", newer, "newer_format", newerFormat},
+		{"customer that is not one", "c\x02somebody", "\x01", "changelog", "corrupt state record"},
+		{"interactions that are none", "i\x02somebody", "\x01", "changelog", "corrupt state record"},
+		{"unknown key", "x", "y", "changelog", unknown},
+		{"no key", "", "y", "changelog", unknown},
+		{"checkpoint that is not one", "checkpoint", "{", "changelog", "checkpoint is not readable: unexpected end of JSON input"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShop(t)
+			s.start()
+			s.buy("o1")
+			s.read(0, 1)
+			s.stop()
+			at := s.put("shop.changelog", 0, c.key, c.value)
+			s.buy("o2")
+			if err := s.disk.RemoveAll("data/shard-0"); err != nil { // all of its changelog is read again
+				t.Fatal(err)
+			}
+			s.start()
+			s.stopped(0, c.reason, fmt.Sprintf("restore: changelog partition 0, offset %d: %s", at, c.why))
+			s.read(1)
+			if n := s.pipe.Positions()["purchases"][0]; n != 0 {
+				t.Errorf("the stopped shard is at %d", n)
+			}
+		})
+	}
+}
+
+// TestStoreOfANewerRelease goes back to this release on the disk of a newer one.
+func TestStoreOfANewerRelease(t *testing.T) {
+	for _, kind := range []string{"customer", "interactions"} {
+		t.Run(kind, func(t *testing.T) {
+			s := newShop(t)
+			s.start()
+			s.buy("o1")
+			s.read(0, 1)
+			s.stop()
+			key := store.CustomerKey(nil, s.who[0])
+			if kind == "interactions" {
+				key = store.InteractionsKey(nil, s.who[0])
+			}
+			cache := pebble.NewCache(1 << 20)
+			defer cache.Unref()
+			db, err := store.Open("data/shard-0", store.Options{FS: s.disk, Cache: cache, Memtable: 1 << 18})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := db.NewBatch()
+			if err := errors.Join(b.Put(key, []byte{state.Format + 1, 0, 0}), b.Commit(), db.Close(true)); err != nil {
+				t.Fatal(err)
+			}
+			s.start()
+			s.buy("o2")
+			s.stopped(0, "newer_format", newerFormat)
+			s.read(1)
+		})
+	}
+}
+
+// TestInputMadeAgain deletes an input and makes it again: its offsets mean other records now.
+func TestInputMadeAgain(t *testing.T) {
+	for _, running := range []bool{true, false} {
+		t.Run(fmt.Sprintf("running=%v", running), func(t *testing.T) {
+			s := newShop(t)
+			s.start()
+			s.buy("o1")
+			s.read(0, 1)
+			was, err := s.adm.ListTopics(t.Context(), "purchases")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !running {
+				s.stop()
+			}
+			if _, err := s.adm.DeleteTopic(t.Context(), "purchases"); err != nil {
+				t.Fatal(err)
+			}
+			now, err := s.adm.CreateTopic(t.Context(), 2, 1, nil, "purchases")
+			if err != nil {
+				t.Fatal(err)
+			}
+			why := fmt.Sprintf("input topic \"purchases\" was deleted and made again (id %s, was %s): its offsets mean other records now", now.ID, was["purchases"].ID)
+			if !running {
+				s.start()
+			}
+			for shard := range int32(2) {
+				if running {
+					why = fmt.Sprintf("input purchases/%d is gone: UNKNOWN_TOPIC_ID: This server does not host this topic ID.", shard)
+				}
+				s.stopped(shard, "input_recreated", why)
+			}
+		})
+	}
+}
+
+// TestInputCutShort deletes records that have not been read.
+func TestInputCutShort(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	s.stop()
+	s.buy("o2")
+	s.buy("o3")
+	cut := kadm.Offsets{}
+	cut.AddOffset("purchases", 0, 2, -1)
+	if _, err := s.adm.DeleteRecords(t.Context(), cut); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.stopped(0, "input_truncated", "input purchases/0 no longer has the records at our position: they were deleted before they were read")
+	s.read(1)
+}
+
+// TestPoison holds that records that our own code cannot survive become dead letters, each after three attempts, and
+// that their neighbours are processed once.
+func TestPoison(t *testing.T) {
+	s := newShop(t)
+	bad := map[int64]bool{1: true, 2: true, 4: true} // of purchases/0, in one cycle
+	for i := range 6 {
+		s.buy(fmt.Sprintf("o%d", i))
+	}
+	s.start(func(p *Pipeline) {
+		p.touched = func(r *kgo.Record) {
+			if r.Topic == "purchases" && r.Partition == 0 && bad[r.Offset] {
+				panic("poison")
+			}
+		}
+	})
+	s.read(0, 1)
+	want := map[string]string{}
+	for offset := range bad {
+		want[fmt.Sprintf("purchases/0@%d", offset)] = "unprocessable"
+	}
+	if got := s.letters(); !maps.Equal(got, want) {
+		t.Errorf("dead letters %v, want %v", got, want)
+	}
+	if n := s.counter("asiduo_shard_closed_total", "poison"); n != 9 {
+		t.Errorf("closed %v times, want three for each record", n)
+	}
+	for shard, want := range []int{3, 6} {
+		v, err := s.pipe.View(int32(shard))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c state.Customer
+		if known, err := v.Customer(s.who[shard], &c); !known || err != nil || len(c.Orders) != want {
+			t.Errorf("shard %d: %v %v, %d orders, want %d", shard, known, err, len(c.Orders), want)
+		}
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestMisrouted takes records whose key belongs to another shard.
+func TestMisrouted(t *testing.T) {
+	for _, policy := range []string{"dead_letter", "fail"} {
+		t.Run(policy, func(t *testing.T) {
+			s := newShop(t)
+			s.cfg.Inputs.Misrouted = policy
+			s.start()
+			s.buy("o1")
+			s.read(0, 1)
+			at := s.put("purchases", 1, s.who[0], order(s.who[0], "o2"))
+			s.buy("o3")
+			if policy == "fail" {
+				s.stopped(1, "misrouted", fmt.Sprintf("record purchases/1@%d is on the wrong partition for its key by murmur2: set inputs.partitioner to what the producers use, or inputs.misrouted to dead_letter", at))
+				s.read(0)
+				if n := s.pipe.Positions()["purchases"][1]; n > at {
+					t.Errorf("the stopped shard has gone on to %d", n)
+				}
+				return
+			}
+			s.read(0, 1)
+			if got, want := s.letters(), map[string]string{fmt.Sprintf("purchases/1@%d", at): "misrouted"}; !maps.Equal(got, want) {
+				t.Errorf("dead letters %v, want %v", got, want)
+			}
+			if err := s.pipe.Ready(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestBadRecords has one record for every reason for which a record cannot be used: each becomes a dead letter, what
+// lies between them is processed, and positions go past all of it.
+func TestBadRecords(t *testing.T) {
+	s := newShop(t)
+	s.cfg.Limits.MaxRecordBytes, s.cfg.Limits.OrdersPerCustomer, s.cfg.Limits.RefundsPerCustomer, s.cfg.Limits.ConsentPurposes = 2048, 10, 1, 1
+	who, want := s.who[0], map[string]string{}
+	bad := func(why reason, topic, value string) {
+		want[fmt.Sprintf("%s/0@%d", topic, s.put(topic, 0, who, value))] = string(why)
+	}
+	with := func(old, now string) string { return strings.Replace(order(who, "o1"), old, now, 1) }
+	refund := func(id string) string {
+		return fmt.Sprintf(`{"type":"refund","order_id":"o1","refund_id":%q,"customer_id":%q,"refunded_at":"2024-05-01T09:30:00Z","amount":"1","currency":"EUR"}`, id, who)
+	}
+	consent := func(purpose string) string {
+		return fmt.Sprintf(`{"id":"i1","customer_id":%q,"type":"consent","at":"2024-05-01T09:00:00Z","properties":{"purpose":%q,"status":"granted"}}`, who, purpose)
+	}
+	for i := range 10 {
+		s.put("purchases", 0, who, order(who, fmt.Sprintf("o%d", i)))
+	}
+	s.put("purchases", 0, who, refund("r1"))
+	s.put("interactions", 0, who, consent("email"))
+	for why, value := range map[reason]string{
+		tooLarge: with(`"o1"`, `"o1","note":"`+strings.Repeat("y", 2048)+`"`), undecodable: "{", missingField: with(`"amount":"12.50",`, ""),
+		emptyOrderID: with(`"o1"`, `""`), badField: with(`"o1"`, `7`), keyMismatch: with(who, "other"), badTime: with("2024-05-01T09", "2024-05-32T09"),
+		futureTime: with("2024-05-01T09", "2024-05-09T09"), unknownCurrency: with("EUR", "NOK"), badAmount: with("12.50", "ten"),
+		negativeTotal: with("12.50", "-1"), reason(state.TooLate): with("2024-05-01", "2021-05-01"), reason(state.TooManyOrders): with("o1", "o11"),
+		reason(state.TooManyRefund): refund("r2"),
+	} {
+		bad(why, "purchases", value)
+		s.buy("o1") // between them, and without effect
+	}
+	bad(purposeTooLong, "interactions", consent(strings.Repeat("y", maxPurposeBytes+1)))
+	bad(reason(state.TooManyTopics), "interactions", consent("sms"))
+	s.start()
+	s.read(0, 1)
+	if got := s.letters(); !maps.Equal(got, want) {
+		t.Errorf("dead letters\n%v\nwant\n%v", got, want)
+	}
+	seen := slices.Collect(maps.Values(want))
+	for _, r := range reasons {
+		if r != misrouted && r != unprocessable && !slices.Contains(seen, string(r)) {
+			t.Errorf("no record for the reason %s", r)
+		}
+		if n := s.counter("asiduo_dead_letters_total", string(r)); slices.Contains(seen, string(r)) && n != 1 {
+			t.Errorf("%v dead letters are counted for %s", n, r)
+		}
+	}
+	if err := s.pipe.Ready(); err != nil || s.counter("asiduo_shard_closed_total", "error") != 0 {
+		t.Errorf("the shards have not just gone on: %v", err)
+	}
+}
