@@ -123,7 +123,7 @@ type Limits struct {
 	FutureHours        int `json:"future_hours" jsonschema:"minimum=0,maximum=8760" jsonschema_description:"A time later than the record's own timestamp plus this is a dead letter."`
 	OrdersPerCustomer  int `json:"orders_per_customer" jsonschema:"minimum=1,maximum=10000" jsonschema_description:"Orders of one customer inside the window."`
 	RefundsPerCustomer int `json:"refunds_per_customer" jsonschema:"minimum=0,maximum=10000" jsonschema_description:"Refund records of one customer inside the window."`
-	ConsentPurposes    int `json:"consent_purposes" jsonschema:"minimum=0,maximum=1000" jsonschema_description:"Consent purposes kept for one customer."`
+	ConsentPurposes    int `json:"consent_purposes" jsonschema:"minimum=0,maximum=200" jsonschema_description:"Consent purposes kept for one customer."`
 }
 
 // Cycle bounds one transaction of one shard.

@@ -16,7 +16,7 @@ import (
 	"github.com/asiduo/asiduo/state/store"
 )
 
-var newerFormat = fmt.Sprintf("state record of format %d; this release reads up to %d: run the newer release, or rebuild from the changelog", state.Format+1, state.Format)
+var newerFormat = fmt.Sprintf("state record of format %d; this release reads up to %d: run the newer release", state.Format+1, state.Format)
 
 // TestChangelogOfOthers starts on a changelog that holds, for one shard, what this release cannot read. That shard
 // stops and says so; the other goes on.

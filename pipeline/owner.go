@@ -40,6 +40,7 @@ func (p *Pipeline) Owner(ctx context.Context, customer string) (string, error) {
 	defer cancel()
 	groups, err := kadm.NewClient(cl).DescribeGroups(ctx, p.cfg.App)
 	if err != nil {
+		o.asked, o.urls = time.Now(), nil // nobody else waits for brokers that do not answer
 		return "", err
 	}
 	urls := map[int32]string{}

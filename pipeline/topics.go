@@ -186,6 +186,16 @@ func awaitTopics(ctx context.Context, adm *kadm.Client, names []string) error {
 	}
 }
 
+// ShardsOf is the number of shards of an application that has its topics already, 0 if it has not.
+func ShardsOf(ctx context.Context, adm *kadm.Client, c config.Config) (int32, error) {
+	changelog := changelogTopic(c.App)
+	found, err := adm.ListTopics(ctx, changelog)
+	if err != nil {
+		return 0, fmt.Errorf("list topics: %w", err)
+	}
+	return int32(len(found[changelog].Partitions)), nil
+}
+
 // InputPartitions are the partition counts of the inputs.
 func InputPartitions(ctx context.Context, adm *kadm.Client, c config.Config) (map[string]int32, error) {
 	found, err := adm.ListTopics(ctx, InputTopics(c)...)

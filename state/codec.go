@@ -16,7 +16,7 @@ var ErrCorrupt = errors.New("corrupt state record")
 type NewerFormatError struct{ Format byte }
 
 func (e *NewerFormatError) Error() string {
-	return fmt.Sprintf("state record of format %d; this release reads up to %d: run the newer release, or rebuild from the changelog", e.Format, Format)
+	return fmt.Sprintf("state record of format %d; this release reads up to %d: run the newer release", e.Format, Format)
 }
 
 // Bits of a customer's flags.

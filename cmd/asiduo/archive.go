@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -25,6 +23,8 @@ type archiver struct {
 	cfg  config.Config
 	pipe *pipeline.Pipeline
 	log  *slog.Logger
+
+	published state.Instant // the last snapshot that was published
 }
 
 func archiveInfo(cfg config.Config, shards int32, params *state.Parameters) archive.Info {
@@ -49,6 +49,9 @@ func (a *archiver) write(ctx context.Context, at state.Instant) (files []string,
 	}
 	info := archiveInfo(a.cfg, a.pipe.Shards(), a.pipe.Params())
 	for _, s := range a.pipe.Status() {
+		if s.State != "running" {
+			return files, fmt.Errorf("snapshot: shard %d is %s", s.Shard, s.State)
+		}
 		part, err := a.part(ctx, day, s.Shard, at, info)
 		if err != nil {
 			return files, fmt.Errorf("snapshot of shard %d: %w", s.Shard, err)
@@ -112,15 +115,15 @@ func (a *archiver) round(ctx context.Context, at state.Instant, done map[int32]s
 		return err
 	}
 	info := archiveInfo(a.cfg, a.pipe.Shards(), a.pipe.Params())
-	folder := filepath.Join(a.cfg.Archive.Dir, "snapshots", "dt="+day)
 	first := false
 	for _, s := range a.pipe.Status() {
 		first = first || s.Shard == 0
 		if s.State != "running" || done[s.Shard] >= at {
 			continue
 		}
-		// The owner before us may have written it; a snapshot of less than a day replaces that of the same day.
-		if _, err := os.Stat(filepath.Join(folder, fmt.Sprintf("part-%d.parquet", s.Shard))); err == nil && done[s.Shard] == 0 {
+		if there, err := archive.Has(ctx, a.cfg.Archive.Dir, day, s.Shard, at, info); err != nil {
+			return err
+		} else if there { // the owner before us has written it
 			done[s.Shard] = at
 			continue
 		}
@@ -133,15 +136,13 @@ func (a *archiver) round(ctx context.Context, at state.Instant, done map[int32]s
 		done[s.Shard] = at
 		a.log.Info("snapshot written", "shard", s.Shard, "file", part.File, "rows", part.Rows, "bytes", part.Bytes)
 	}
-	if !first {
+	if !first || a.published >= at {
 		return nil
 	}
-	if _, err := os.Stat(filepath.Join(folder, "_SUCCESS")); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	published, err := archive.Publish(ctx, a.cfg.Archive.Dir, day, at, info)
-	if published {
-		a.log.Info("snapshot published", "folder", folder)
+	whole, err := archive.Publish(ctx, a.cfg.Archive.Dir, day, at, info)
+	if whole {
+		a.published = at
+		a.log.Info("snapshot published", "day", day)
 	}
 	return err
 }

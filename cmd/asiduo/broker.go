@@ -86,12 +86,36 @@ func fitting(c config.Config, n int32, records iter.Seq2[*kgo.Record, error]) it
 	}
 }
 
-// deleteTopics removes what a simulation has made on a broker that lives on, and waits until it is gone.
-func deleteTopics(ctx context.Context, adm *kadm.Client, c config.Config) error {
+// topicNames are all topics that a simulation makes.
+func topicNames(c config.Config) []string {
 	names := pipeline.InputTopics(c)
 	for _, t := range pipeline.OwnTopics(c) {
 		names = append(names, t.Name)
 	}
+	return names
+}
+
+// refuseTopics makes sure that a simulation touches nothing that was there before it: it deletes its topics when it ends.
+func refuseTopics(ctx context.Context, adm *kadm.Client, c config.Config) error {
+	found, err := adm.ListTopics(ctx, topicNames(c)...)
+	if err != nil {
+		return fmt.Errorf("list topics: %w", err)
+	}
+	var there []string
+	for _, t := range found.Sorted() {
+		if len(t.Partitions) > 0 {
+			there = append(there, t.Topic)
+		}
+	}
+	if len(there) > 0 {
+		return usageError{fmt.Errorf("the broker has topics of the application (%s): a simulation needs one without, nothing was touched", strings.Join(there, ", "))}
+	}
+	return nil
+}
+
+// deleteTopics removes what a simulation has made on a broker that lives on, and waits until it is gone.
+func deleteTopics(ctx context.Context, adm *kadm.Client, c config.Config) error {
+	names := topicNames(c)
 	err := deleteGroup(ctx, adm, c.App)
 	deleted, topicErr := adm.DeleteTopics(ctx, names...)
 	if topicErr == nil {

@@ -16,8 +16,8 @@ func newInit() *cobra.Command {
 		Use:   "init -c FILE",
 		Short: "Create the topics of the pipeline",
 		Long: `init creates the topics that the pipeline owns, each with one partition per shard and the settings it needs, and prints them.
-The inputs must be there: the number of shards follows from their partitions (shards in the configuration, else the
-smallest common divisor of at least 8, else the greatest). What exists is left as it is.`,
+The inputs must be there: the number of shards follows from their partitions (shards in the configuration, else that of
+topics that exist, else the smallest common divisor of at least 8, else the greatest). What exists is left as it is.`,
 		Example: "  asiduo init -c asiduo.yaml --dry-run\n  asiduo init -c asiduo.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -34,7 +34,13 @@ smallest common divisor of at least 8, else the greatest). What exists is left a
 			if err != nil {
 				return err
 			}
-			shards, err := pipeline.ChooseShards(cfg.Shards, counts)
+			wanted := cfg.Shards
+			if wanted == 0 {
+				if wanted, err = pipeline.ShardsOf(cmd.Context(), adm, cfg); err != nil {
+					return err
+				}
+			}
+			shards, err := pipeline.ChooseShards(wanted, counts)
 			if err != nil {
 				return usageError{err}
 			}
@@ -55,6 +61,9 @@ smallest common divisor of at least 8, else the greatest). What exists is left a
 					what = "would be created unless it exists"
 				}
 				fmt.Fprintf(out, "%s: %s\n", t.Name, what)
+				if what == "exists" {
+					continue // its settings may be others: warnings below
+				}
 				for _, k := range slices.Sorted(mapKeys(t.Settings)) {
 					fmt.Fprintf(out, "  %s=%s\n", k, t.Settings[k])
 				}

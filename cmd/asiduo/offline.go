@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -29,14 +29,15 @@ func offlineOptions(cfg config.Config, o *offline, params *state.Parameters) api
 	return api.Options{
 		App: cfg.App, Params: params, Currency: cfg.Currency, Digits: cfg.Digits(),
 		View: func(customer string) (*store.View, error) {
-			if cfg.Shards == 0 {
-				return o.find(customer)
+			shards, err := o.shards()
+			if err != nil {
+				return nil, err
 			}
 			place, err := pipeline.NewPartitioner(cfg.Inputs.Partitioner)
 			if err != nil {
 				return nil, err
 			}
-			return shard(place([]byte(customer), cfg.Shards))
+			return shard(place([]byte(customer), shards))
 		},
 		Scan: func(_ context.Context, id int32) (*store.View, error) { return shard(id) },
 		Shards: func() (list []api.Shard) {
@@ -51,31 +52,16 @@ func offlineOptions(cfg config.Config, o *offline, params *state.Parameters) api
 	}
 }
 
-// find is a view of the store that knows a customer, or of any. A directory does not tell the number of shards, without
-// which nobody can say where a customer belongs: the process may have served only some of them.
-func (o *offline) find(customer string) (v *store.View, err error) {
-	var c state.Customer
-	var n state.Interactions
-	for _, id := range slices.Sorted(mapKeys(o.stores)) {
-		if v != nil {
-			if err := v.Close(); err != nil {
-				return nil, err
-			}
-		}
-		if v, err = o.stores[id].View(); err != nil {
-			return nil, err
-		}
-		bought, err := v.Customer(customer, &c)
+// shards is the number of shards of the application, as the stores say.
+func (o *offline) shards() (int32, error) {
+	for _, s := range o.stores {
+		m, ok, err := s.Mark()
 		if err != nil {
-			return nil, errors.Join(err, v.Close())
+			return 0, err
 		}
-		touched, err := v.Interactions(customer, &n)
-		if err != nil {
-			return nil, errors.Join(err, v.Close())
-		}
-		if bought || touched {
-			break
+		if ok {
+			return m.Made.Shards, nil
 		}
 	}
-	return v, nil
+	return 0, fmt.Errorf("the stores in %s are empty", o.dir.Path)
 }

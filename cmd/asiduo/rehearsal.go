@@ -58,7 +58,8 @@ func rehearse(ctx context.Context, st stage) (_ *rehearsal, err error) {
 			err = errors.Join(err, r.close(ctx))
 		}
 	}()
-	if r.foreign = st.broker != ""; !r.foreign {
+	foreign := st.broker != ""
+	if !foreign {
 		if st.broker, r.stop, err = embeddedBroker(); err != nil {
 			return r, err
 		}
@@ -70,14 +71,20 @@ func rehearse(ctx context.Context, st stage) (_ *rehearsal, err error) {
 	if r.cl, r.adm, err = admin(ctx, c.Kafka, kgo.ProducerBatchMaxBytes(maxMessage), kgo.MaxBufferedBytes(256<<20)); err != nil {
 		return r, err
 	}
-	if err := createInputs(ctx, r.adm, *c, st.partitions); err != nil {
-		return r, err
-	}
 	if st.shards == 0 {
 		st.shards = st.partitions
 	}
 	if _, err := pipeline.ChooseShards(st.shards, map[string]int32{c.Inputs.Purchases: st.partitions}); err != nil {
 		return r, usageError{err}
+	}
+	if foreign {
+		if err := refuseTopics(ctx, r.adm, *c); err != nil {
+			return r, err
+		}
+	}
+	r.foreign = foreign // from here on every topic of these names is one of ours
+	if err := createInputs(ctx, r.adm, *c, st.partitions); err != nil {
+		return r, err
 	}
 	if _, err := pipeline.CreateTopics(ctx, r.adm, *c, st.shards); err != nil {
 		return r, err

@@ -170,7 +170,7 @@ func (r *replay) run(ctx context.Context) error {
 		return err
 	}
 	defer cl.Close()
-	partitions, err := r.inspect(ctx, adm, topic)
+	keep, err := r.inspect(ctx, adm, topic)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,10 @@ func (r *replay) run(ctx context.Context) error {
 	defer progress.done()
 	var failed atomic.Pointer[error]
 	began, n := time.Now(), 0
-	for record, err := range placed(r.cfg, history, partitions, []kgo.RecordHeader{backfillHeader}) {
+	for record, err := range placed(r.cfg, history, keep.partitions, []kgo.RecordHeader{backfillHeader}) {
+		if err == nil {
+			err = keep.check(record, r.cfg)
+		}
 		if err != nil {
 			return errors.Join(err, cl.Flush(ctx))
 		}
@@ -215,61 +218,60 @@ func (r *replay) run(ctx context.Context) error {
 	return nil
 }
 
-// inspect is the number of partitions of a topic that will keep what is replayed.
-func (r *replay) inspect(ctx context.Context, adm *kadm.Client, topic string) (int32, error) {
+// keeper is what a topic would do to what is replayed.
+type keeper struct {
+	partitions int32
+	since      time.Time // older records are not kept; zero: all are
+	fixes      []string  // settings that would keep them
+}
+
+// inspect looks at the settings of a topic.
+func (r *replay) inspect(ctx context.Context, adm *kadm.Client, topic string) (k keeper, err error) {
 	counts, err := pipeline.InputPartitions(ctx, adm, r.cfg)
 	if err != nil {
-		return 0, err
+		return k, err
 	}
+	k.partitions = counts[topic]
 	found, err := adm.DescribeTopicConfigs(ctx, topic)
 	if err != nil {
-		return 0, fmt.Errorf("read settings of topic %q: %w", topic, err)
+		return k, fmt.Errorf("read settings of topic %q: %w", topic, err)
 	}
 	c, err := found.On(topic, nil)
 	if err != nil {
-		return 0, fmt.Errorf("read settings of topic %q: %w", topic, err)
+		return k, fmt.Errorf("read settings of topic %q: %w", topic, err)
 	}
-	var oldest int64 = 1<<63 - 1
-	for record, err := range firstOf(readHistory(r.files, r.history)) {
-		if err != nil {
-			return 0, err
+	now := time.Now()
+	limit := func(ms string, fix string) {
+		if n, err := strconv.ParseInt(ms, 10, 64); err == nil && n >= 0 && n < now.UnixMilli() {
+			k.fixes = append(k.fixes, fix)
+			if oldest := now.Add(-time.Duration(n) * time.Millisecond); oldest.After(k.since) {
+				k.since = oldest
+			}
 		}
-		oldest = record.At
 	}
-	var faults []string
 	for _, kv := range c.Configs {
-		v := kv.MaybeValue()
-		ms, _ := strconv.ParseInt(v, 10, 64)
-		switch kv.Key {
+		switch v := kv.MaybeValue(); kv.Key {
 		case "message.timestamp.type":
 			if v == "LogAppendTime" {
-				faults = append(faults, "message.timestamp.type=CreateTime")
+				k.fixes, k.since = append(k.fixes, "message.timestamp.type=CreateTime"), now.AddDate(1000, 0, 0)
 			}
 		case "retention.ms":
-			if v != "" && ms >= 0 && time.Since(time.UnixMilli(oldest)) > time.Duration(ms)*time.Millisecond {
-				faults = append(faults, "retention.ms=-1")
-			}
+			limit(v, "retention.ms=-1")
 		case "message.timestamp.before.max.ms":
-			if v != "" && time.Since(time.UnixMilli(oldest)).Milliseconds() > ms {
-				faults = append(faults, "message.timestamp.before.max.ms=9223372036854775807")
-			}
+			limit(v, "message.timestamp.before.max.ms=9223372036854775807")
 		}
 	}
-	if len(faults) > 0 {
-		slices.Sort(faults)
-		return 0, fmt.Errorf("topic %q would not keep records of %s; fix it with\n  kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config %s",
-			topic, time.UnixMilli(oldest).UTC().Format(time.DateOnly), r.cfg.Kafka.Brokers[0], topic, strings.Join(faults, ","))
-	}
-	return counts[topic], nil
+	slices.Sort(k.fixes)
+	return k, nil
 }
 
-func firstOf(history iter.Seq2[historyRecord, error], _ *historyCounts) iter.Seq2[historyRecord, error] {
-	return func(yield func(historyRecord, error) bool) {
-		for r, err := range history {
-			yield(r, err)
-			return
-		}
+// check says how to make a topic keep a record that it would not.
+func (k *keeper) check(r *kgo.Record, c config.Config) error {
+	if !r.Timestamp.Before(k.since) {
+		return nil
 	}
+	return fmt.Errorf("topic %q would not keep records of %s; fix it with\n  kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config %s",
+		r.Topic, r.Timestamp.UTC().Format(time.DateOnly), c.Kafka.Brokers[0], r.Topic, strings.Join(k.fixes, ","))
 }
 
 // tell says what became of the lines.

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -355,8 +356,8 @@ func (r *rehearsal) committed(ctx context.Context, topic string) iter.Seq2[*kgo.
 			yield(nil, err)
 			return
 		}
-		for p, end := range ends[topic] {
-			for record, err := range r.partition(ctx, topic, p, end.Offset) {
+		for _, p := range slices.Sorted(mapKeys(ends[topic])) {
+			for record, err := range r.partition(ctx, topic, p, ends[topic][p].Offset) {
 				if !yield(record, err) || err != nil {
 					return
 				}

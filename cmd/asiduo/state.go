@@ -313,12 +313,11 @@ func snapshotOffline(ctx context.Context, cfg config.Config, at state.Instant, o
 	if err != nil {
 		return err
 	}
-	info := archiveInfo(cfg, cfg.Shards, params)
-	if info.Shards == 0 {
-		for s := range o.stores {
-			info.Shards = max(info.Shards, s+1)
-		}
+	shards, err := o.shards()
+	if err != nil {
+		return err
 	}
+	info := archiveInfo(cfg, shards, params)
 	for shard, s := range o.stores {
 		v, err := s.View()
 		if err != nil {

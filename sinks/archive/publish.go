@@ -116,6 +116,18 @@ func (m *Manifest) sum() error {
 	return nil
 }
 
+// Has says whether the part of a shard is there, of this very instant.
+func Has(ctx context.Context, root, day string, shard int32, asOf state.Instant, info Info) (bool, error) {
+	if err := errors.Join(checkDay(day), info.check()); err != nil {
+		return false, err
+	}
+	_, ok, err := dir{local(root, folder(day))}.part(ctx, shard, info.snapshot(day, asOf))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return ok, err
+}
+
 // published says whether the snapshot is there and is this one.
 func (d dir) published(s Snapshot) (bool, error) {
 	if _, err := os.Stat(d.file(successName)); err != nil {
