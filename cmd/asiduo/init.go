@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -52,22 +53,7 @@ topics that exist, else the smallest common divisor of at least 8, else the grea
 			}
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "%d shards\n", shards)
-			for _, t := range pipeline.OwnTopics(cfg) {
-				what := "exists"
-				switch {
-				case slices.Contains(created, t.Name):
-					what = "created"
-				case dry:
-					what = "would be created unless it exists"
-				}
-				fmt.Fprintf(out, "%s: %s\n", t.Name, what)
-				if what == "exists" {
-					continue // its settings may be others: warnings below
-				}
-				for _, k := range slices.Sorted(mapKeys(t.Settings)) {
-					fmt.Fprintf(out, "  %s=%s\n", k, t.Settings[k])
-				}
-			}
+			printTopics(out, pipeline.OwnTopics(cfg), created, dry)
 			if dry {
 				return nil
 			}
@@ -81,4 +67,24 @@ topics that exist, else the smallest common divisor of at least 8, else the grea
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be done and do nothing")
 	return cmd
+}
+
+// printTopics says what init did with each topic, or would do.
+func printTopics(out io.Writer, topics []pipeline.Topic, created []string, dry bool) {
+	for _, t := range topics {
+		what := "exists"
+		switch {
+		case slices.Contains(created, t.Name):
+			what = "created"
+		case dry:
+			what = "would be created unless it exists"
+		}
+		fmt.Fprintf(out, "%s: %s\n", t.Name, what)
+		if what == "exists" {
+			continue // its settings may be others: warnings tell
+		}
+		for _, k := range slices.Sorted(mapKeys(t.Settings)) {
+			fmt.Fprintf(out, "  %s=%s\n", k, t.Settings[k])
+		}
+	}
 }
