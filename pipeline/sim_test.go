@@ -270,6 +270,7 @@ func configOf(t *testing.T, c oracle.Config) config.Config {
 		Bands:      [2]config.Decimal{config.Decimal(c.Churn.Bands[0]), config.Decimal(c.Churn.Bands[1])},
 		Hysteresis: config.Decimal(c.Churn.Hysteresis), Jump: config.Decimal(c.Churn.Jump),
 	}
+	cfg.State.Memtable = 128 << 10 // made anew at each acquisition
 	cfg.Limits.MaxRecordBytes, cfg.Limits.FutureHours = c.Limits.MaxRecordBytes, int(c.Limits.FutureHours)
 	return cfg
 }

@@ -64,6 +64,7 @@ func configOf(t *testing.T, c oracle.Config) config.Config {
 	cfg.Churn.Params = config.ChurnParams{R: p.R, Alpha: p.Alpha, A: p.A, B: p.B, ShopGapDays: p.ShopGapDays}
 	cfg.Churn.Bands = [2]config.Decimal{config.Decimal(c.Churn.Bands[0]), config.Decimal(c.Churn.Bands[1])}
 	cfg.Churn.Hysteresis, cfg.Churn.Jump = config.Decimal(c.Churn.Hysteresis), config.Decimal(c.Churn.Jump)
+	cfg.State.Memtable = 128 << 10 // made anew at each acquisition, of which crashes make thousands
 	cfg.Limits.MaxRecordBytes, cfg.Limits.FutureHours = c.Limits.MaxRecordBytes, int(c.Limits.FutureHours)
 	var text bytes.Buffer
 	if err := config.Print(&text, cfg); err != nil {
