@@ -214,7 +214,7 @@ func (m *membership) serve(soft, hard context.Context, id int32, poison *poisone
 	if err != nil {
 		return err
 	}
-	m.p.metrics.acquire.Observe(time.Since(began).Seconds())
+	m.p.metrics.acquire.WithLabelValues(label(id)).Observe(time.Since(began).Seconds())
 	m.p.serving(id, s)
 	defer func() {
 		v := recover()

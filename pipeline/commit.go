@@ -49,7 +49,7 @@ func (s *shard) commit(ctx context.Context) error {
 	if err := s.transact(ctx, c.out, BeforeEnd, AfterEnd); err != nil {
 		return err // the overlay dies with the shard
 	}
-	s.p.metrics.phase("commit", began)
+	s.p.metrics.phase(s.id, "commit", began)
 	began = time.Now()
 	mark := store.Mark{Checkpoint: next, Position: store.Position{
 		TopicID: s.ids[topic], Offset: last.Offset, Epoch: s.epoch, Written: s.written(),
@@ -67,7 +67,7 @@ func (s *shard) commit(ctx context.Context) error {
 	for key, value := range o.changed() {
 		o.cache.put(key, value)
 	}
-	s.p.metrics.phase("store", began)
+	s.p.metrics.phase(s.id, "store", began)
 	s.p.metrics.cycle(s.id, c)
 	s.publish()
 	return s.at(AfterApply)

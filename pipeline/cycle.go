@@ -150,7 +150,7 @@ func (s *shard) turn(ctx context.Context) (committed bool, err error) {
 	if err := s.profiles(); err != nil {
 		return false, err
 	}
-	s.p.metrics.phase("work", began)
+	s.p.metrics.phase(s.id, "work", began)
 	return true, s.commit(ctx)
 }
 

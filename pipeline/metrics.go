@@ -19,16 +19,16 @@ type metrics struct {
 	risks        *prometheus.CounterVec
 	cycles       *prometheus.CounterVec
 	phases       *prometheus.HistogramVec
-	commit       prometheus.Histogram
-	acquire      prometheus.Histogram
-	lateness     prometheus.Histogram
-	timersFired  prometheus.Counter
+	commit       *prometheus.HistogramVec
+	acquire      *prometheus.HistogramVec
+	lateness     *prometheus.HistogramVec
+	timersFired  *prometheus.CounterVec
 	closed       *prometheus.CounterVec
 	rebuilds     *prometheus.CounterVec
 	rebalances   prometheus.Counter
-	restored     prometheus.Counter
-	storeTrouble prometheus.Counter
-	storeStalled prometheus.Counter
+	restored     *prometheus.CounterVec
+	storeTrouble *prometheus.CounterVec
+	storeStalled *prometheus.CounterVec
 	states       *prometheus.GaugeVec
 	lag          *prometheus.GaugeVec
 	lastRecord   *prometheus.GaugeVec
@@ -74,8 +74,8 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 			NativeHistogramBucketFactor: 1.2, NativeHistogramMaxBucketNumber: 100,
 		}
 	}
-	histogram := func(name, help string, from, to float64) prometheus.Histogram {
-		h := prometheus.NewHistogram(seconds(name, help, from, to))
+	histograms := func(name, help string, from, to float64, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(seconds(name, help, from, to), labels)
 		reg.MustRegister(h)
 		return h
 	}
@@ -84,18 +84,17 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 	m.segments = counters("segment_changes_total", "Announced changes into a segment, by cause.", "shard", "segment", "cause")
 	m.risks = counters("churn_risk_changes_total", "Announced changes of churn risk, by band after it and cause.", "shard", "band", "cause")
 	m.cycles = counters("cycles_total", "Committed cycles.", "shard")
-	m.phases = prometheus.NewHistogramVec(seconds("cycle_phase_duration_seconds", "Time of a cycle's phases: work, commit (the transaction), store.", 1e-4, 10), []string{"phase"})
-	reg.MustRegister(m.phases)
-	m.commit = histogram("commit_duration_seconds", "Time to end a transaction.", 1e-4, 10)
-	m.acquire = histogram("acquire_duration_seconds", "Time from asking for a shard to serving it.", 1e-2, 600)
-	m.lateness = histogram("timer_lateness_seconds", "Time from the instant at which silence mattered to its being played.", 0.1, 1e6)
-	m.timersFired = counter("timers_fired_total", "Customers moved by silence.")
+	m.phases = histograms("cycle_phase_duration_seconds", "Time of a cycle's phases: work, commit (the transaction), store.", 1e-4, 10, "shard", "phase")
+	m.commit = histograms("commit_duration_seconds", "Time to end a transaction.", 1e-4, 10, "shard")
+	m.acquire = histograms("acquire_duration_seconds", "Time from asking for a shard to serving it.", 1e-2, 600, "shard")
+	m.lateness = histograms("timer_lateness_seconds", "Time from the instant at which silence mattered to its being played.", 0.1, 1e6, "shard")
+	m.timersFired = counters("timers_fired_total", "Customers moved by silence.", "shard")
 	m.closed = counters("shard_closed_total", "Ends of a shard's life for another reason than its assignment, by reason.", "reason")
 	m.rebuilds = counters("store_rebuilds_total", "Stores set aside and rebuilt from the changelog, by reason.", "reason")
 	m.rebalances = counter("assignments_total", "Times that the group gave shards to this process.")
-	m.restored = counter("restored_records_total", "Records of the changelog read when acquiring shards.")
-	m.storeTrouble = counter("store_background_errors_total", "Faults that a store met in the background.")
-	m.storeStalled = counter("store_stalled_seconds_total", "Time that writes to a store had to wait.")
+	m.restored = counters("restored_records_total", "Records of the changelog read when acquiring shards.", "shard")
+	m.storeTrouble = counters("store_background_errors_total", "Faults that a store met in the background.", "shard")
+	m.storeStalled = counters("store_stalled_seconds_total", "Time that writes to a store had to wait.", "shard")
 	m.states = gauges("shard_state", "1 for the state the shard is in.", "shard", "state")
 	m.lag = gauges("lag_records", "Records of an input partition that are not yet processed.", "shard", "topic", "partition")
 	m.lastRecord = gauges("last_record_timestamp_seconds", "Timestamp of the last processed record of an input.", "shard", "topic")
@@ -113,15 +112,22 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 
 // begin makes the counters of a shard exist.
 func (m *metrics) begin(id int32) {
+	shard := label(id)
 	for _, r := range reasons {
-		m.deadLetters.WithLabelValues(label(id), string(r))
+		m.deadLetters.WithLabelValues(shard, string(r))
+	}
+	for _, c := range []*prometheus.CounterVec{m.cycles, m.timersFired, m.restored, m.storeTrouble, m.storeStalled} {
+		c.WithLabelValues(shard)
+	}
+	for _, h := range []*prometheus.HistogramVec{m.commit, m.acquire, m.lateness} {
+		h.WithLabelValues(shard)
 	}
 }
 
 func label(n int32) string { return strconv.Itoa(int(n)) }
 
-func (m *metrics) phase(name string, began time.Time) {
-	m.phases.WithLabelValues(name).Observe(time.Since(began).Seconds())
+func (m *metrics) phase(id int32, name string, began time.Time) {
+	m.phases.WithLabelValues(label(id), name).Observe(time.Since(began).Seconds())
 }
 
 func (m *metrics) state(id int32, name string) {
@@ -233,9 +239,9 @@ func (m *metrics) cycle(id int32, c *cycle) {
 	for k, n := range t.risks {
 		m.risks.WithLabelValues(shard, k[0], k[1]).Add(float64(n))
 	}
-	m.timersFired.Add(float64(len(t.late)))
+	m.timersFired.WithLabelValues(shard).Add(float64(len(t.late)))
 	for _, late := range t.late {
-		m.lateness.Observe(float64(late) / 1000)
+		m.lateness.WithLabelValues(shard).Observe(float64(late) / 1000)
 	}
 }
 

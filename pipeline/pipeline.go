@@ -216,10 +216,10 @@ func (p *Pipeline) storeOptions(id int32) store.Options {
 		FS: p.deps.FS, Cache: p.cache, Memtable: uint64(p.cfg.State.Memtable.Bytes()),
 		Report: store.Report{
 			Trouble: func(err error) {
-				p.metrics.storeTrouble.Inc()
+				p.metrics.storeTrouble.WithLabelValues(label(id)).Inc()
 				p.log.Warn("store", "shard", id, "err", err)
 			},
-			Stall: func(d time.Duration) { p.metrics.storeStalled.Add(d.Seconds()) },
+			Stall: func(d time.Duration) { p.metrics.storeStalled.WithLabelValues(label(id)).Add(d.Seconds()) },
 		},
 	}
 }

@@ -181,7 +181,7 @@ func (r *restoring) finish(record *kgo.Record, owner int64, was store.Mark, foun
 	}
 	s.epoch = record.LeaderEpoch
 	s.clock.anchor(record.Timestamp, s.ended)
-	s.p.metrics.restored.Add(float64(r.records))
+	s.p.metrics.restored.WithLabelValues(label(s.id)).Add(float64(r.records))
 	s.p.log.Info("shard restored", "shard", s.id, "records", r.records, "cycle", s.mark.Cycle, "took", time.Since(began).Round(time.Millisecond))
 	if s.mark.Owner != "" { // the store is now as fresh as the owner record
 		s.mark.Written = record.Timestamp.UnixMilli()

@@ -256,7 +256,7 @@ func (s *shard) transact(ctx context.Context, rs []*kgo.Record, before, after St
 		return fmt.Errorf("end: %w", err)
 	}
 	s.ended = time.Now()
-	s.p.metrics.commit.Observe(s.ended.Sub(began).Seconds())
+	s.p.metrics.commit.WithLabelValues(label(s.id)).Observe(s.ended.Sub(began).Seconds())
 	return s.at(after)
 }
 
