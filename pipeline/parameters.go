@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"hash/fnv"
-	"iter"
-	"maps"
 	"strings"
 	"time"
 
@@ -18,8 +16,6 @@ import (
 	"github.com/asiduo/asiduo/state/model"
 	"github.com/asiduo/asiduo/state/store"
 )
-
-func keys[K comparable, V any](m map[K]V) iter.Seq[K] { return maps.Keys(m) }
 
 func days(n int) state.Instant { return state.Instant(n) * state.Day }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -241,7 +242,7 @@ func Layout(ctx context.Context, adm *kadm.Client, c config.Config) (shards int3
 		for _, kv := range rc.Configs {
 			is[kv.Key] = kv.MaybeValue()
 		}
-		for _, k := range slices.Sorted(keys(t.Settings)) {
+		for _, k := range slices.Sorted(maps.Keys(t.Settings)) {
 			if is[k] != "" && is[k] != t.Settings[k] {
 				warnings = append(warnings, fmt.Sprintf("topic %q has %s=%s, should be %s", t.Name, k, is[k], t.Settings[k]))
 			}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
-	"maps"
 	"path/filepath"
 	"time"
 
@@ -15,8 +13,6 @@ import (
 	"github.com/asiduo/asiduo/sinks/archive"
 	"github.com/asiduo/asiduo/state"
 )
-
-func mapKeys[K comparable, V any](m map[K]V) iter.Seq[K] { return maps.Keys(m) }
 
 // archiver writes snapshots while the stream runs.
 type archiver struct {

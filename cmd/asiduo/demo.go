@@ -10,6 +10,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -300,7 +301,7 @@ func (d *demo) report(r *rehearsal, last state.Instant, columns []census) {
 	if len(d.rejected) == 0 {
 		fmt.Fprintln(d.out, "  none: every record could be used")
 	}
-	for _, why := range slices.Sorted(mapKeys(d.rejected)) {
+	for _, why := range slices.Sorted(maps.Keys(d.rejected)) {
 		fmt.Fprintf(d.out, "  %-24s %6d\n", why, d.rejected[why])
 	}
 	glob := filepath.Join(d.dir, "snapshots", "dt=*", "part-*.parquet")
@@ -329,7 +330,7 @@ func (d *demo) table(title string, rows []string, columns []census, of func(cens
 
 // journeys shows the customers with the most to tell: the most different segments, then the most changes.
 func (d *demo) journeys() {
-	ids := slices.Collect(mapKeys(d.changes))
+	ids := slices.Collect(maps.Keys(d.changes))
 	kinds := func(id string) int {
 		seen := map[string]bool{}
 		for _, c := range d.changes[id] {
@@ -361,7 +362,7 @@ func (d *demo) serve(ctx context.Context, r *rehearsal) error {
 	defer parts.Wait()
 	defer cancel()
 	someone := ""
-	for _, id := range slices.Sorted(mapKeys(d.changes)) {
+	for _, id := range slices.Sorted(maps.Keys(d.changes)) {
 		someone = id
 		break
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -189,7 +190,7 @@ func (r *rehearsal) committed(ctx context.Context, topic string) iter.Seq2[*kgo.
 			yield(nil, err)
 			return
 		}
-		for _, p := range slices.Sorted(mapKeys(ends[topic])) {
+		for _, p := range slices.Sorted(maps.Keys(ends[topic])) {
 			for record, err := range r.partition(ctx, topic, p, ends[topic][p].Offset) {
 				if !yield(record, err) || err != nil {
 					return

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -83,7 +84,7 @@ func printTopics(out io.Writer, topics []pipeline.Topic, created []string, dry b
 		if what == "exists" {
 			continue // its settings may be others: warnings tell
 		}
-		for _, k := range slices.Sorted(mapKeys(t.Settings)) {
+		for _, k := range slices.Sorted(maps.Keys(t.Settings)) {
 			fmt.Fprintf(out, "  %s=%s\n", k, t.Settings[k])
 		}
 	}

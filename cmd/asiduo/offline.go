@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -41,7 +42,7 @@ func offlineOptions(cfg config.Config, o *offline, params *state.Parameters) api
 		},
 		Scan: func(_ context.Context, id int32) (*store.View, error) { return shard(id) },
 		Shards: func() (list []api.Shard) {
-			for _, s := range slices.Sorted(mapKeys(o.stores)) {
+			for _, s := range slices.Sorted(maps.Keys(o.stores)) {
 				list = append(list, api.Shard{Shard: s, State: "offline"})
 			}
 			return list

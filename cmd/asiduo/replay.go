@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -280,7 +281,7 @@ func (r *replay) tell(c *historyCounts) {
 		return
 	}
 	fmt.Fprintf(os.Stderr, "%d lines read, %d records\n", c.Read, c.Written)
-	for _, why := range slices.Sorted(mapKeys(c.Skipped)) {
+	for _, why := range slices.Sorted(maps.Keys(c.Skipped)) {
 		fmt.Fprintf(os.Stderr, "  left out, %s: %d\n", why, c.Skipped[why])
 	}
 }
