@@ -3,21 +3,31 @@
 GO ?= go
 CASES ?=
 
-.PHONY: test sim lint conformance kafka-test mutants bench nightly build
+.PHONY: test vectors sim lint conformance kafka-test deploy-test chaos mutants bench nightly build fuzz release image
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/asiduo ./cmd/asiduo
 
+# Binaries, archives, bills of materials and checksums of a clean commit: make release VERSION=1.2.3
+VERSION ?=
+release:
+	$(GO) run ./deploy/release -version "$(VERSION)" -out dist
+
+# The image of the released binary for this machine: needs buildah.
+image: release
+	bash deploy/image/build.sh dist "$$($(GO) env GOARCH)"
+
 # Everything that needs only Go. The tag makes the Kafka client's locks visible to testing/synctest.
 test:
 	$(GO) vet -tags synctests ./...
-	$(GO) test -race -shuffle=on -tags synctests -timeout 10m ./...
+	GORACE=suppressions=$(CURDIR)/.ci/race.suppressions $(GO) test -race -shuffle=on -tags synctests -timeout 25m ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "not formatted: run gofmt -w ."; exit 1; }
+	@for p in .ci/mutants/*.patch; do git apply --check $$p || { echo "$$p no longer applies: adapt it"; exit 1; }; done
 	$(GO) mod tidy -diff
-	$(GO) vet -tags "synctests kafka" ./...
-	$(GO) tool -modfile=.ci/tools.mod staticcheck -tags "synctests kafka" ./...
+	$(GO) vet -tags "synctests kafka deploy" ./...
+	$(GO) tool -modfile=.ci/tools.mod staticcheck -tags "synctests kafka deploy" ./...
 
 # Every conformance case in every way that must not be seen, on the embedded broker; CASES=DIR for another directory.
 conformance:
@@ -27,10 +37,35 @@ conformance:
 kafka-test:
 	bash .ci/kafka-test.sh
 
-# Whole pipelines under faults in virtual time, one seed after the other; SEED=n repeats one.
+# The models against golden values; VECTORS=FILE for another file in the format of state/model/testdata/README.md.
+VECTORS ?=
+vectors:
+	ASIDUO_VECTORS="$(if $(VECTORS),$(abspath $(VECTORS)))" $(GO) test -count=1 -v -run '^TestVectors$$' ./state/model
+
+# What lies in deploy, with the real parts: needs root, Java 17, Maven and Python 3; installs the rest.
+deploy-test:
+	bash .ci/deploy-test.sh
+
+# Three processes under faults of processes, brokers and the network between them; SEED=n draws the same faults again.
+# BROKERS=3: with replicas. KEEP=DIR: where the logs of the processes are to go.
+CHAOS ?= 15m
+BROKERS ?= 1
+chaos:
+	CHAOS=$(CHAOS) SEED=$(SEED) BROKERS=$(BROKERS) KEEP=$(KEEP) bash .ci/kafka-test.sh chaos
+
+# Whole pipelines under faults in virtual time, one seed after the other: SEEDS of them from START on; SEED=n repeats
+# one. What a seed that fails has done is printed, and kept with everything else in SIM_DIR.
 SEEDS ?= 1000
+START ?= 1
+SEED ?=
+SIM_DIR ?= $(CURDIR)/bin/sim
 sim:
-	SEEDS=$(SEEDS) $(GO) test -tags synctests -count=1 -timeout 2h -run '^TestSim$$' ./pipeline
+	cd pipeline && SEEDS=$(SEEDS) START=$(START) SEED=$(SEED) SIM_DIR=$(SIM_DIR) $(GO) test -tags synctests -count=1 -timeout 2h -run '^TestSim$$'
+
+# Every fuzz target, one after the other, FUZZTIME of CPU each on at most two cores.
+FUZZTIME ?= 10s
+fuzz:
+	FUZZTIME=$(FUZZTIME) bash .ci/fuzz.sh
 
 # Every planted bug must be caught.
 mutants:
@@ -41,6 +76,11 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
 
 # The long campaigns.
-nightly: conformance mutants sim
+nightly: conformance mutants sim chaos deploy-test
+	$(MAKE) chaos BROKERS=3
+	$(MAKE) fuzz FUZZTIME=10m
+	FUZZTIME=10m bash .ci/fuzz.sh
+	ASIDUO_HOSTILE=full $(GO) test -tags synctests -count=1 -timeout 2h -run '^Test(MillionOrders|FullCustomer|ManyInteractions)$$' ./pipeline
+	ASIDUO_POINTS=1000000 $(GO) test -count=1 -timeout 2h -run '^TestDomain$$' ./state/model
 	RAPID_CHECKS=20000 $(GO) test -tags synctests -count=1 -timeout 2h ./state/... ./pipeline/...
 	$(GO) test -tags synctests -count=1 -timeout 2h -run SimulatePlaysAsTheOracle ./cmd/asiduo -rapid.checks=5000

@@ -1,11 +1,22 @@
 #!/usr/bin/env bash
-# The tests against a real Apache Kafka. Starts a broker, runs them, and stops it whatever happens.
+# The tests against a real Apache Kafka. Starts a cluster, runs them, and stops it whatever happens.
 #
-#   .ci/kafka-test.sh [pattern]     only the tests that match; default: all
+#   .ci/kafka-test.sh [pattern]     only the tests that match; default: all but the chaos
+#   .ci/kafka-test.sh chaos         processes, brokers and the network between them under faults; CHAOS=15m is how long,
+#                                   SEED=n which faults, BROKERS=1|3 how many brokers, KEEP=DIR where logs are to go
 #
 # Needs Java 17 and, once, Maven (deploy/kafka/README.md). Everything listens on loopback.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+pattern=${1:-Kafka}
+limit=12m
+if [ "$pattern" = chaos ]; then
+	pattern='^TestChaos'
+	export ASIDUO_CHAOS=${CHAOS:-15m} ASIDUO_SEED=${SEED:-} ASIDUO_KEEP=${KEEP:+$(realpath -m "$KEEP")} \
+		KAFKA_BROKERS=${BROKERS:-1} KAFKA_LINKS=3 KAFKA_HEAP=${KAFKA_HEAP:-320m}
+	limit=3h
+fi
 
 tmp=$(mktemp -d)
 tests=
@@ -20,15 +31,16 @@ trap 'exit 130' INT TERM HUP
 
 KAFKA_RUN="$tmp/kafka" bash deploy/kafka/kafka.sh start >"$tmp/started"
 ASIDUO_BROKER=$(sed -n 's/^bootstrap=//p' "$tmp/started")
+ASIDUO_LINKS=$(sed -n 's/^link[0-9]*=//p' "$tmp/started" | tr '\n' ' ')
 ASIDUO_KAFKA_RUN=$tmp/kafka
 ASIDUO_BINARY=$tmp/asiduo
-export ASIDUO_BROKER ASIDUO_KAFKA_RUN ASIDUO_BINARY
+export ASIDUO_BROKER ASIDUO_LINKS ASIDUO_KAFKA_RUN ASIDUO_BINARY
 go build -o "$ASIDUO_BINARY" ./cmd/asiduo
 
 set -m
 (
-	go test -v -tags "synctests kafka" -count=1 -timeout 12m -run "${1:-Kafka}" ./cmd/asiduo 2>&1 |
-		sed -E '/^=== (RUN|NAME|PAUSE|CONT) .*\//d; /^ +--- PASS/d'
+	go test -v -tags "synctests kafka" -count=1 -timeout "$limit" -run "$pattern" ./cmd/asiduo 2>&1 |
+		sed -uE '/^=== (RUN|NAME|PAUSE|CONT) .*\//d; /^ +--- PASS/d'
 ) &
 tests=$!
 set +m

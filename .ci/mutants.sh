@@ -7,9 +7,12 @@
 #
 #   what is broken, in one line
 #   test: ./state ./pipeline
+#   seeds: 50
 #   a unified diff with a/ and b/ paths
 #
-# The table says which test has noticed. A mutant that survives, does not apply or does not compile makes the script
+# With seeds, the simulation alone must notice, within so many seeds.
+#
+# The table says which test has noticed, and with seeds which check, at which seed. A mutant that survives, does not apply or does not compile makes the script
 # fail; so does a tree whose tests fail without any.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,7 +29,11 @@ cp -r "$tree" "$tmp/clean"
 # Shrinking a counterexample helps a reader; nobody reads these.
 export RAPID_NOFAILFILE=1 RAPID_SHRINKTIME=0s
 
-run() { (cd "$tree" && go test -vet=off -count=1 -failfast -timeout=120s "$@") >"$tmp/out" 2>&1; }
+# Nobody debugs these: without DWARF they are linked in half the time.
+run() { (cd "$tree" && go test -vet=off -ldflags=-w -count=1 -failfast -timeout=120s "$@") >"$tmp/out" 2>&1; }
+simulate() {
+	(cd "$tree" && SEEDS=$1 SIM_DIR=$tmp/sim go test -vet=off -ldflags=-w -count=1 -timeout=600s -tags synctests -run '^TestSim$' ./pipeline) >"$tmp/out" 2>&1
+}
 
 declare -a mutants=()
 for file in .ci/mutants/*.patch; do
@@ -48,13 +55,18 @@ if [ ${#mutants[@]} -eq 0 ]; then
 fi
 
 packages() { sed -n '2s/^test: *//p' ".ci/mutants/$1.patch"; }
+seeds() { sed -n '3s/^seeds: *//p' ".ci/mutants/$1.patch"; }
 
-# shellcheck disable=SC2046 # the packages are words
-if ! run $(for m in "${mutants[@]}"; do packages "$m"; done | tr ' ' '\n' | sort -u); then
+healthy() {
 	cat "$tmp/out"
 	echo "the tests fail without a mutant" >&2
 	exit 1
-fi
+}
+plain=$(for m in "${mutants[@]}"; do [ -n "$(seeds "$m")" ] || packages "$m"; done | tr ' ' '\n' | sort -u)
+most=$(for m in "${mutants[@]}"; do seeds "$m"; done | sort -n | tail -1)
+# shellcheck disable=SC2086 # the packages are words
+[ -z "$plain" ] || run $plain || healthy
+[ -z "$most" ] || simulate "$most" || healthy
 
 bad=0
 for name in "${mutants[@]}"; do
@@ -62,6 +74,7 @@ for name in "${mutants[@]}"; do
 	verdict=
 	by=
 	tests=$(packages "$name")
+	n=$(seeds "$name")
 	if [ -z "$tests" ]; then
 		verdict="ERROR: no line with tests"
 	elif ! patch --directory "$tree" --strip 1 --force --fuzz 0 --no-backup-if-mismatch <"$file" >"$tmp/patch" 2>&1; then
@@ -70,15 +83,21 @@ for name in "${mutants[@]}"; do
 		find "$tree" -name '*.rej' -delete
 	else
 		# shellcheck disable=SC2086
-		if run $tests; then
+		if if [ -n "$n" ]; then simulate "$n"; else run $tests; fi; then
 			verdict=SURVIVED
 		elif grep -q '\[build failed\]\|\[setup failed\]' "$tmp/out"; then
 			verdict="ERROR: does not compile"
 			cat "$tmp/out"
 		else
 			verdict=caught
-			by=$(sed -n 's/^ *--- FAIL: \([^ ]*\).*/\1/p' "$tmp/out" | head -1)
-			: "${by:=$(grep -m1 -o '^panic: .*' "$tmp/out" | cut -c1-60)}"
+			# What is not found is empty: a test that was stopped for time names no check.
+			by=$(grep -m1 -Po '^ *--- FAIL: \K[^ ]+' "$tmp/out" || true)
+			if [ -n "$n" ]; then
+				seed=$(grep -m1 -Po '^ *--- FAIL: TestSim/\K[0-9]+' "$tmp/out" || true)
+				check=$(grep -m1 -Po '\[[a-z][a-z ]*\] .{0,80}|panic: .{0,80}' "$tmp/out" || true)
+				by="seed ${seed:-?} of $n: $check"
+			fi
+			: "${by:=$(grep -m1 -Po '^panic: .{0,60}' "$tmp/out" || true)}"
 		fi
 	fi
 	[ "$verdict" = caught ] || bad=1

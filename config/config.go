@@ -5,7 +5,6 @@ package config
 // Config is the whole configuration. Keys are the json names; every key has a default except those marked required.
 type Config struct {
 	App         string  `json:"app" jsonschema:"required,pattern=^[a-z0-9-]+$,maxLength=100" jsonschema_description:"Application id: prefix of topics, group and transactional ids, first part of event ids. Lower-case letters, digits and hyphens."`
-	Epoch       int     `json:"epoch" jsonschema:"minimum=1" jsonschema_description:"Second part of event ids; raised when a pipeline starts over, so that true events never look like repeats."`
 	Shards      int32   `json:"shards" jsonschema:"minimum=0" jsonschema_description:"Number of shards, fixed when the topics are created; must divide the partition count of every input. 0: chosen by init."`
 	Kafka       Kafka   `json:"kafka" jsonschema_description:"How to reach the brokers."`
 	Inputs      Inputs  `json:"inputs" jsonschema_description:"The topics that are read."`
@@ -14,6 +13,7 @@ type Config struct {
 	MinorDigits int     `json:"minor_digits" jsonschema:"minimum=-1,maximum=6" jsonschema_description:"Digits after the decimal point of that currency. -1: as ISO 4217 says."`
 	Rules       Rules   `json:"rules" jsonschema_description:"The segment rules."`
 	Churn       Churn   `json:"churn" jsonschema_description:"The chance that a customer does not come back."`
+	Value       Value   `json:"value" jsonschema_description:"What a customer will bring in. Told once a model with spending is published (asiduo model publish --from)."`
 	Limits      Limits  `json:"limits" jsonschema_description:"What a record or a customer may be at most; what is beyond goes to dead letters."`
 	Cycle       Cycle   `json:"cycle" jsonschema_description:"One transaction of one shard."`
 	Group       Group   `json:"group" jsonschema_description:"Membership of the consumer group, which hints who owns which shard."`
@@ -22,6 +22,7 @@ type Config struct {
 	Archive     Archive `json:"archive" jsonschema_description:"Parquet snapshots."`
 	API         API     `json:"api" jsonschema_description:"HTTP: customers and health."`
 	Admin       Admin   `json:"admin" jsonschema_description:"HTTP: metrics, profiles of the process, commands. Keep it private."`
+	Monitor     Monitor `json:"monitor" jsonschema_description:"HTTP: health and metrics, and nothing else, for those who may not see more: probes of Kubernetes, Prometheus."`
 	Log         Log     `json:"log" jsonschema_description:"Logging of the process to standard error."`
 }
 
@@ -53,6 +54,7 @@ type Inputs struct {
 	Purchases    string `json:"purchases" jsonschema:"minLength=1" jsonschema_description:"Topic of orders and refunds, keyed by customer id."`
 	Interactions string `json:"interactions" jsonschema_description:"Topic of everything else, keyed by customer id. Empty: there is none."`
 	Partitioner  string `json:"partitioner" jsonschema:"enum=murmur2,enum=crc32,enum=fnv1a" jsonschema_description:"How producers place keys: murmur2 (Java, franz-go), crc32 (librdkafka's default), fnv1a (sarama's default)."`
+	Lost         string `json:"lost" jsonschema:"enum=stop,enum=skip" jsonschema_description:"Records that were deleted before they were read (retention, a topic made again): stop the shard and say so, or go on with what is there and write a dead letter for the gap."`
 	Misrouted    string `json:"misrouted" jsonschema:"enum=dead_letter,enum=fail" jsonschema_description:"A record whose key does not belong on its partition: to dead letters, or stop the shard."`
 }
 
@@ -61,7 +63,7 @@ type Time struct {
 	EventTime        string   `json:"event_time" jsonschema:"enum=record,enum=payload" jsonschema_description:"The instant of a record: its Kafka timestamp, or the latest time it carries."`
 	Clock            string   `json:"clock" jsonschema:"enum=broker,enum=wall,enum=manual" jsonschema_description:"What now is: the brokers' time, the machine's, or given by a driver (simulate, demo)."`
 	Zone             string   `json:"zone" jsonschema:"minLength=1" jsonschema_description:"Zone of calendar days (IANA name)."`
-	LiveFrom         Instant  `json:"live_from" jsonschema_description:"Changes effective before this instant are backfill. Empty: everything is live."`
+	LiveFrom         Instant  `json:"live_from" jsonschema_description:"Changes effective before this instant are backfill. Empty: a new application announces nothing until it has read all history; with clock manual everything is live."`
 	Backfill         string   `json:"backfill" jsonschema:"enum=silent,enum=emit" jsonschema_description:"Changes of backfill: not announced, or announced with mode backfill."`
 	MaxFuture        Duration `json:"max_future" jsonschema_description:"A record stamped later than now plus this is a dead letter."`
 	Grace            Duration `json:"grace" jsonschema_description:"How long after an instant its silence is settled."`
@@ -70,7 +72,7 @@ type Time struct {
 
 // Rules are the segment rules.
 type Rules struct {
-	Name        string    `json:"name" jsonschema:"enum=rfm11,enum=own" jsonschema_description:"The rule set: rfm11, or own for the segments below."`
+	Name        string    `json:"name" jsonschema:"enum=rfm11,enum=rfm125,enum=rf10,enum=klaviyo6,enum=own" jsonschema_description:"The rule set: one of the presets, or own for the segments below. The rules here are those of a new application; a running one goes by the published rules (asiduo rules)."`
 	Segments    []Segment `json:"segments" jsonschema_description:"Segments of an own rule set, which must give every r, f and m from 1 to 5 to exactly one of them."`
 	RecencyDays [4]int    `json:"recency_days" jsonschema_description:"Days since the last order after which R falls to 4, 3, 2, 1."`
 	Frequency   [4]int    `json:"frequency" jsonschema_description:"Orders in the window from which F is 2, 3, 4, 5."`
@@ -94,11 +96,13 @@ type Cell struct {
 
 // Money is how M is cut.
 type Money struct {
-	Mode string     `json:"mode" jsonschema:"enum=fixed" jsonschema_description:"fixed: the cuts below."`
-	Cuts [4]Decimal `json:"cuts" jsonschema_description:"Ascending amounts in the pipeline's currency."`
+	Mode        string     `json:"mode" jsonschema:"enum=fixed,enum=quintiles" jsonschema_description:"fixed: the cuts below. quintiles: cuts from what the customers spend, published when they have moved, at most weekly."`
+	Cuts        [4]Decimal `json:"cuts" jsonschema_description:"fixed: ascending amounts in the pipeline's currency."`
+	InitialCuts []Decimal  `json:"initial_cuts" jsonschema_description:"quintiles: four ascending amounts to go by while the customers are too few. Empty: M is 3 meanwhile."`
 }
 
-// Churn is the model of the next order.
+// Churn is the model of the next order. That in the file is the model of a new application; a running one goes by the
+// published model (asiduo model).
 type Churn struct {
 	Method      string      `json:"method" jsonschema:"enum=mbg_nbd,enum=heuristic,enum=none" jsonschema_description:"mbg_nbd, heuristic (shrunk rhythm) or none."`
 	Params      ChurnParams `json:"params" jsonschema_description:"Parameters of the method, times in days. The defaults are those published for the CDNOW music shop (r 0.525, alpha 6.183 weeks, a 0.891, b 1.614); replace them by your own."`
@@ -117,6 +121,13 @@ type ChurnParams struct {
 	ShopGapDays float64 `json:"shop_gap_days" jsonschema_description:"heuristic: the typical number of days between two orders in this shop."`
 }
 
+// Value is how what a customer will bring in is counted.
+type Value struct {
+	HorizonDays int     `json:"horizon_days" jsonschema:"minimum=1,maximum=36500" jsonschema_description:"Looked at so far ahead."`
+	AnnualRate  Decimal `json:"annual_rate" jsonschema_description:"Discount in a year: 0.1 is 10 %."`
+	Margin      Decimal `json:"margin" jsonschema_description:"Of revenue, what remains: 0.3 is 30 %."`
+}
+
 // Limits are what a record or a customer may be at most.
 type Limits struct {
 	MaxRecordBytes     int `json:"max_record_bytes" jsonschema:"minimum=1,maximum=104857600" jsonschema_description:"Longest value of an input record."`
@@ -131,6 +142,7 @@ type Cycle struct {
 	Records            int      `json:"records" jsonschema:"minimum=1" jsonschema_description:"Most records in a cycle."`
 	Bytes              Size     `json:"bytes" jsonschema_description:"Most bytes of records in a cycle."`
 	Timers             int      `json:"timers" jsonschema:"minimum=1" jsonschema_description:"Most customers looked at in a cycle because of silence."`
+	Sweep              int      `json:"sweep" jsonschema:"minimum=1" jsonschema_description:"Most customers moved to new parameters in a cycle."`
 	Min                Duration `json:"min" jsonschema_description:"Shortest time between the starts of two cycles of a shard."`
 	Deadline           Duration `json:"deadline" jsonschema_description:"A commit that takes longer closes the shard, which is then acquired again."`
 	TransactionTimeout Duration `json:"transaction_timeout" jsonschema_description:"After this the broker gives up a transaction of a process that died."`
@@ -167,12 +179,18 @@ type Archive struct {
 
 // API is the listener for questions about customers.
 type API struct {
-	Listen string `json:"listen" jsonschema_description:"host:port. Empty: none."`
+	Listen    string `json:"listen" jsonschema_description:"host:port. Empty: none."`
+	Advertise string `json:"advertise" jsonschema_description:"URL under which others reach this listener, as https://asiduo-0.example:8443: where other instances send those who ask for a customer of this one. Empty: http:// and api.listen."`
 }
 
 // Admin is the private listener.
 type Admin struct {
 	Listen string `json:"listen" jsonschema_description:"host:port of metrics, profiles and commands. Empty: none."`
+}
+
+// Monitor is the listener that may be public: no answer of it is about a customer.
+type Monitor struct {
+	Listen string `json:"listen" jsonschema_description:"host:port, on any address. Empty: none."`
 }
 
 // Log is what the process says about itself.

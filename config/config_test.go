@@ -132,7 +132,7 @@ func TestBad(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no files", err)
 	}
-	getenv := environment(map[string]string{"WORD": "lots", "SECRET": "hunter2", "LIST": "a:1\nepoch: 7", "BYTES": "\xff"})
+	getenv := environment(map[string]string{"WORD": "lots", "SECRET": "hunter2", "LIST": "a:1\nshards: 7", "BYTES": "\xff"})
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
 		t.Run(name, func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestNoFile(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	text := `
 app: ${APP}
-epoch: ${EPOCH}
+shards: ${SHARDS}
 currency: ${CURRENCY:-EUR}
 minor_digits: ${EMPTY:-2}
 kafka:
@@ -191,13 +191,13 @@ outputs:
 log:
   level: ${EMPTY:-warn}
 `
-	vars := map[string]string{"APP": "2026", "EPOCH": "7", "HOST": "localhost", "HYSTERESIS": "0.030", "OFF": "false", "EMPTY": ""}
+	vars := map[string]string{"APP": "2026", "SHARDS": "7", "HOST": "localhost", "HYSTERESIS": "0.030", "OFF": "false", "EMPTY": ""}
 	got, err := Parse("c.yaml", []byte(text), environment(vars))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := shop()
-	want.App, want.Epoch, want.MinorDigits, want.Log.Level = "2026", 7, 2, "warn"
+	want.App, want.Shards, want.MinorDigits, want.Log.Level = "2026", 7, 2, "warn"
 	want.Kafka.Brokers = []string{"localhost:9092"}
 	want.State.Dir, want.Churn.Hysteresis, want.Outputs.Profiles = "${APP}/$/$x/$", "0.030", false
 	same(t, got, want)
@@ -205,7 +205,7 @@ log:
 
 func TestEnvironmentCannotAddKeys(t *testing.T) {
 	text := "app: shop\ncurrency: EUR\nstate:\n  dir: ${DIR}\n"
-	dir := "x\nepoch: 9\n# ${APP} *a &b"
+	dir := "x\nshards: 9\n# ${APP} *a &b"
 	got, err := Parse("c.yaml", []byte(text), environment(map[string]string{"DIR": dir}))
 	if err != nil {
 		t.Fatal(err)

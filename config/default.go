@@ -5,9 +5,8 @@ import "time"
 // Default is the configuration of an empty file: the only place of defaults. app and currency have none.
 func Default() Config {
 	return Config{
-		Epoch:       1,
 		Kafka:       Kafka{Brokers: []string{"127.0.0.1:9092"}, SASL: SASL{Mechanism: "none"}},
-		Inputs:      Inputs{Purchases: "purchases", Interactions: "interactions", Partitioner: "murmur2", Misrouted: "dead_letter"},
+		Inputs:      Inputs{Purchases: "purchases", Interactions: "interactions", Partitioner: "murmur2", Lost: "stop", Misrouted: "dead_letter"},
 		MinorDigits: -1,
 		Time: Time{
 			EventTime:        "record",
@@ -23,7 +22,7 @@ func Default() Config {
 			Segments:    []Segment{},
 			RecencyDays: [4]int{30, 90, 180, 365},
 			Frequency:   [4]int{2, 3, 5, 10},
-			Money:       Money{Mode: "fixed", Cuts: [4]Decimal{"50.00", "100.00", "200.00", "400.00"}},
+			Money:       Money{Mode: "fixed", Cuts: [4]Decimal{"50.00", "100.00", "200.00", "400.00"}, InitialCuts: []Decimal{}},
 			WindowDays:  730,
 		},
 		Churn: Churn{
@@ -35,11 +34,13 @@ func Default() Config {
 			Hysteresis:  "0.03",
 			Jump:        "0.15",
 		},
+		Value:  Value{HorizonDays: 3 * 365, AnnualRate: "0.1", Margin: "1"},
 		Limits: Limits{MaxRecordBytes: 1 << 20, FutureHours: 24, OrdersPerCustomer: 512, RefundsPerCustomer: 1024, ConsentPurposes: 32},
 		Cycle: Cycle{
 			Records:            5000,
 			Bytes:              4 << 20,
 			Timers:             2000,
+			Sweep:              2000,
 			Min:                Duration(25 * time.Millisecond),
 			Deadline:           Duration(10 * time.Second),
 			TransactionTimeout: Duration(15 * time.Second),

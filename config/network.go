@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -87,19 +88,42 @@ func (r checker) inputs() {
 }
 
 func (r checker) listeners() {
-	r.listen("api.listen", r.c.API.Listen)
-	r.listen("admin.listen", r.c.Admin.Listen)
-	_, port, _ := hostPort(r.c.API.Listen)
-	r.need(r.c.API.Listen != r.c.Admin.Listen || port == 0, "must differ from api.listen", "admin.listen", "api.listen")
+	taken := map[string]string{} // path of the listener, by address
+	for _, l := range []struct{ path, address string }{
+		{"api.listen", r.c.API.Listen}, {"admin.listen", r.c.Admin.Listen}, {"monitor.listen", r.c.Monitor.Listen},
+	} {
+		if l.address == "" {
+			continue
+		}
+		r.listen(l.path, l.address)
+		if _, port, _ := hostPort(l.address); port == 0 {
+			continue
+		}
+		if by, there := taken[l.address]; there {
+			r.need(false, "must differ from "+by, l.path, by)
+		}
+		taken[l.address] = l.path
+	}
+	r.advertise()
 }
 
-// listen refuses addresses that other machines reach: neither listener asks who is there.
-func (r checker) listen(path, address string) {
-	if address == "" {
+// advertise is a URL that other machines take as it is and put a path behind.
+func (r checker) advertise() {
+	text := r.c.API.Advertise
+	if text == "" {
 		return
 	}
+	u, err := url.Parse(text)
+	plain := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
+		u.Path == "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" && !strings.ContainsAny(text, " ?#")
+	r.need(plain, "must be a URL such as https://asiduo-0.example:8443, without user, path or query", "api.advertise")
+	r.need(r.c.API.Listen != "", "has no effect while api.listen is empty", "api.advertise", "api.listen")
+}
+
+// listen refuses addresses that other machines reach, but for the monitor: the other listeners do not ask who is there.
+func (r checker) listen(path, address string) {
 	host, _, fault := hostPort(address)
-	if fault == "" && !loopback(host) {
+	if fault == "" && !loopback(host) && path != "monitor.listen" {
 		fault = fmt.Sprintf("%s can be reached from other machines; bind to loopback and put a proxy in front", address)
 	}
 	r.need(fault == "", fault, path)

@@ -36,6 +36,7 @@ func (d *doc) rules(c Config) {
 	r.clock()
 	r.segments()
 	r.churn()
+	r.value()
 	r.cycle()
 	r.state()
 	r.kafka()
@@ -84,20 +85,29 @@ func (d *doc) key(path string) *yaml.Node {
 }
 
 func (r checker) money() {
-	digits := r.c.Digits()
 	r.need(r.c.MinorDigits >= 0 || !noMinorUnit[r.c.Currency],
 		"ISO 4217 gives "+r.c.Currency+" no minor unit; say how many digits it has", "minor_digits", "currency")
+	m := r.c.Rules.Money
+	r.cuts("rules.money.cuts", m.Cuts[:])
+	r.need(len(m.InitialCuts) == 0 || len(m.InitialCuts) == 4, fmt.Sprintf("must have four entries or none, found %d", len(m.InitialCuts)), "rules.money.initial_cuts")
+	r.need(len(m.InitialCuts) == 0 || m.Mode == "quintiles", "has no effect unless rules.money.mode is quintiles", "rules.money.initial_cuts", "rules.money.mode")
+	r.cuts("rules.money.initial_cuts", m.InitialCuts)
+}
+
+// cuts holds that amounts ascend, as they are after rounding.
+func (r checker) cuts(path string, list []Decimal) {
+	digits := r.c.Digits()
 	previous := int64(0)
-	for i, cut := range r.c.Rules.Money.Cuts {
-		path := index("rules.money.cuts", i)
+	for i, cut := range list {
+		at := index(path, i)
 		n, err := cut.Minor(digits)
 		if err != nil {
-			r.need(false, err.Error(), path)
+			r.need(false, err.Error(), at)
 			return
 		}
 		if i > 0 {
 			r.need(n > previous, fmt.Sprintf("the cuts must ascend, rounded to %d digits of %s; %s does not exceed %s",
-				digits, r.c.Currency, cut, r.c.Rules.Money.Cuts[i-1]), path, index("rules.money.cuts", i-1), "currency", "minor_digits")
+				digits, r.c.Currency, cut, list[i-1]), at, index(path, i-1), "currency", "minor_digits")
 		}
 		previous = n
 	}
@@ -163,6 +173,16 @@ func (r checker) churn() {
 	}
 	if jump, ok := r.millionths("churn.jump", c.Jump); ok {
 		r.need(jump > 0 && jump <= million, fmt.Sprintf("must be more than 0 and at most 1, found %s", c.Jump), "churn.jump")
+	}
+}
+
+func (r checker) value() {
+	v := r.c.Value
+	if rate, ok := r.millionths("value.annual_rate", v.AnnualRate); ok {
+		r.need(rate >= 0 && rate <= 10*million, fmt.Sprintf("must be at least 0 and at most 10, found %s", v.AnnualRate), "value.annual_rate")
+	}
+	if margin, ok := r.millionths("value.margin", v.Margin); ok {
+		r.need(margin > 0 && margin <= million, fmt.Sprintf("must be more than 0 and at most 1, found %s", v.Margin), "value.margin")
 	}
 }
 

@@ -1,13 +1,8 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"math"
-	"os"
-	"path/filepath"
-	"reflect"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -98,54 +93,13 @@ func TestPlainOnLoopback(t *testing.T) {
 	}
 }
 
-// FuzzParse has no input that panics; what is accepted is valid, and reads back from what is printed.
-func FuzzParse(f *testing.F) {
-	files, err := filepath.Glob("testdata/bad/*.yaml")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, file := range append(files, exampleFile, "testdata/print.yaml") {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	getenv := environment(map[string]string{"A": "1", "B": "x: y\n- z", "C": ""})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := Parse("fuzz.yaml", data, getenv)
-		if err != nil {
-			checkFaults(t, err)
-			return
-		}
-		if err := c.Validate(); err != nil {
-			t.Fatalf("Parse takes what Validate refuses: %v", err)
-		}
-		var printed bytes.Buffer
-		if err := Print(&printed, c); err != nil {
-			t.Fatal(err)
-		}
-		again, err := Parse("again.yaml", printed.Bytes(), nil)
-		if err != nil {
-			t.Fatalf("%v\n%s", err, printed.String())
-		}
-		c.Kafka.SASL.Password, again.Kafka.SASL.Password = "", ""
-		if !reflect.DeepEqual(c, again) {
-			t.Fatalf("printing changes the configuration:\n%s", printed.String())
-		}
-	})
-}
-
-// checkFaults demands a position and a message on one line from each fault.
-func checkFaults(t *testing.T, err error) {
-	t.Helper()
-	var faults Faults
-	if !errors.As(err, &faults) || len(faults) == 0 {
-		t.Fatalf("not faults but %v", err)
-	}
-	for _, fault := range faults {
-		if fault.Line < 1 || fault.Col < 1 || fault.Message == "" || strings.Contains(fault.Message, "\n") {
-			t.Fatalf("odd fault %#v", fault)
+// What tells nothing about anybody may listen anywhere; where others find the API is a URL.
+func TestListenersForOthers(t *testing.T) {
+	c := shop()
+	c.API.Advertise = "https://asiduo-0.example:8443"
+	for _, at := range []string{"0.0.0.0:9101", ":9101", "[::]:9101", "10.0.0.7:0"} {
+		if c.Monitor.Listen = at; c.Validate() != nil {
+			t.Errorf("monitor.listen %s: %v", at, c.Validate())
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +22,8 @@ type membership struct {
 	start time.Time
 	beat  atomic.Int64 // when the last answered heartbeat was sent, since start
 
+	joined atomic.Bool // the group has given us shards, or told us that there are none for us
+
 	mu     sync.Mutex
 	shards map[int32]*assignment
 }
@@ -34,23 +35,37 @@ type assignment struct {
 	done   chan struct{}
 }
 
-// stuckAfter is how long a store may take for what takes milliseconds.
-const stuckAfter = 10 * time.Second
-
 // OnBrokerE2E notes when an answered heartbeat was sent; not when the answer was read, which after a pause of the
 // process may be long ago.
 func (m *membership) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e kgo.BrokerE2E) {
 	const heartbeat, syncGroup = 12, 14
 	if e.Err() == nil && (key == heartbeat || key == syncGroup) {
 		m.beat.Store(int64(time.Since(m.start) - e.DurationE2E()))
-		m.p.joined.Store(true)
+		m.joined.Store(true)
 	}
+	if e.Err() == nil && key == syncGroup {
+		m.p.setGroup(nil)
+	}
+}
+
+// OnGroupManageError notes that the group does not have us, until it has us again.
+func (m *membership) OnGroupManageError(err error) { m.p.setGroup(err) }
+
+func (p *Pipeline) setGroup(err error) {
+	p.board.mu.Lock()
+	defer p.board.mu.Unlock()
+	p.board.group = err
+}
+
+// silent is how long ago the last answered heartbeat was sent.
+func (m *membership) silent() time.Duration {
+	return time.Since(m.start) - time.Duration(m.beat.Load())
 }
 
 // waitFresh waits until a heartbeat younger than half the session timeout has been answered; false when ctx ends.
 func (m *membership) waitFresh(ctx context.Context) bool {
 	for ctx.Err() == nil {
-		if time.Since(m.start)-time.Duration(m.beat.Load()) < m.p.cfg.Group.SessionTimeout.Std()/2 {
+		if m.silent() < m.p.cfg.Group.SessionTimeout.Std()/2 {
 			return true
 		}
 		select {
@@ -79,6 +94,7 @@ func (p *Pipeline) join() (m *membership, err error) {
 	if err != nil {
 		return nil, err
 	}
+	p.member.Store(m)
 	m.cl.PauseFetchTopics(changelog) // for ever: no record is read by this client
 	return m, nil
 }
@@ -114,12 +130,12 @@ func (m *membership) removed(shards []int32, why string) {
 		}
 	}
 	m.mu.Unlock()
-	limit := time.After(2 * stuckAfter)
+	limit := time.After(2 * m.p.stuck)
 	for _, a := range waits {
 		select {
 		case <-a.done:
 		case <-limit:
-			m.p.fail(fmt.Errorf("a shard does not close within %v: is the disk full or broken?", 2*stuckAfter))
+			m.p.fail(fmt.Errorf("a shard does not close within %v: is the disk full or broken?", 2*m.p.stuck))
 			return
 		}
 	}
@@ -148,6 +164,7 @@ func (m *membership) own(ctx context.Context, id int32, again <-chan struct{}) {
 		time.AfterFunc(2*time.Second, cancel)
 	})()
 	var poison poisoned
+	var told seldom
 	backoff, reached := m.p.backoff, uint64(0)
 	for m.waitFresh(ctx) {
 		err := lasting(m.life(ctx, hard, id, &poison, again))
@@ -157,17 +174,21 @@ func (m *membership) own(ctx context.Context, id int32, again <-chan struct{}) {
 		if err == nil {
 			continue // asked to begin again
 		}
-		poison.note(err)
+		err = poison.note(err)
 		reason := reasonOf(err)
 		m.p.metrics.closed.WithLabelValues(reason).Inc()
 		wait := backoff
 		if stop, ok := errors.AsType[*stopError](err); ok {
 			m.p.setState(id, "stopped", err)
-			m.p.log.Error("shard stopped", "shard", id, "reason", stop.reason, "err", err)
-			wait = max(wait, 30*time.Second) // somebody has to act; look now and then whether they have
+			if told.lets(stop.reason) {
+				m.p.log.Error("shard stopped", "shard", id, "reason", stop.reason, "err", err)
+			}
+			wait = max(wait, m.p.again) // somebody has to act; look now and then whether they have
 		} else {
 			m.p.setState(id, "closed", err)
-			m.p.log.Warn("shard closed, acquiring it again", "shard", id, "reason", reason, "err", err, "in", wait)
+			if told.lets(reason) {
+				m.p.log.Warn("shard closed, acquiring it again", "shard", id, "reason", reason, "err", err, "in", wait)
+			}
 		}
 		if cycle := m.p.cycleOf(id); cycle > reached { // it gets on
 			backoff, reached = m.p.backoff, cycle
@@ -177,7 +198,11 @@ func (m *membership) own(ctx context.Context, id int32, again <-chan struct{}) {
 			return
 		case <-time.After(wait):
 		}
-		backoff = min(2*backoff, 2*time.Second)
+		most := 40 * m.p.backoff
+		if reason == "not_authorized" { // for somebody to put right
+			most = max(most, m.p.again)
+		}
+		backoff = min(2*backoff, most)
 	}
 }
 
@@ -208,7 +233,7 @@ func (m *membership) serve(soft, hard context.Context, id int32, poison *poisone
 		}
 	}()
 	m.p.setState(id, "acquiring", nil)
-	m.p.metrics.begin(id)
+	m.p.metrics.begin(id, m.p)
 	began := time.Now()
 	s, err := m.p.acquire(soft, id, poison)
 	if err != nil {
@@ -253,11 +278,22 @@ func reasonOf(err error) string {
 func (m *membership) run(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { m.watch(ctx) })
-	tick := time.NewTicker(5 * time.Second)
+	watched := lookout{p: m.p}
+	looks := time.NewTicker(m.p.look)
+	defer looks.Stop()
+	tick, settled := time.NewTicker(5*time.Second), time.NewTicker(m.p.recheck)
 	defer tick.Stop()
+	defer settled.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+		case <-looks.C:
+			watched.look(ctx, kadm.NewClient(m.cl))
+		case <-settled.C:
+			if err := m.p.checkSettings(ctx, kadm.NewClient(m.cl)); err != nil {
+				m.p.log.Error("topics no longer have the settings they need", "err", err)
+				m.beginAgain(m.p.serves) // each stops with the reason; who is being acquired looks anyway
+			}
 		case <-tick.C:
 			if err := m.commitAdvisory(ctx); err != nil && ctx.Err() == nil {
 				m.p.log.Debug("commit advisory offsets", "err", err)
@@ -276,7 +312,7 @@ func (m *membership) removedAll() {
 	last, done := context.WithTimeout(context.Background(), time.Second)
 	defer done()
 	all := m.all()
-	positions := m.p.Positions()
+	positions := m.p.committed()
 	m.removed(all, "released")
 	_ = m.commit(last, positions) // only lag tools miss it
 }
@@ -284,6 +320,7 @@ func (m *membership) removedAll() {
 // watch reads the group's errors: there is nothing else to come out of a client that never fetches.
 func (m *membership) watch(ctx context.Context) {
 	fenced, at := 0, time.Now()
+	var told seldom
 	for ctx.Err() == nil {
 		fetched := m.cl.PollFetches(ctx)
 		if fetched.IsClientClosed() {
@@ -293,7 +330,9 @@ func (m *membership) watch(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			m.p.log.Warn("consumer group", "err", e.Err)
+			if told.lets(e.Err.Error()) {
+				m.p.log.Warn("consumer group", "err", e.Err)
+			}
 			if !errors.Is(e.Err, kerr.FencedInstanceID) {
 				continue
 			}
@@ -308,34 +347,22 @@ func (m *membership) watch(ctx context.Context) {
 	}
 }
 
-// checkLayout notices that an input has got more partitions: the shards begin again and read them too.
-func (m *membership) checkLayout(ctx context.Context) error {
-	now, err := InputPartitions(ctx, kadm.NewClient(m.cl), m.p.cfg)
-	if err != nil {
-		return nil // brokers come and go; the shards tell what matters
-	}
-	if maps.Equal(now, m.p.partitions) {
-		return nil
-	}
-	for _, n := range now {
-		if n%m.p.Shards() != 0 {
-			return dividesError(m.p.Shards(), now)
-		}
-	}
-	m.p.log.Info("partitions of the inputs have changed", "now", now)
-	m.p.partitions = now
+// beginAgain ends the present life of shards; the assignments stay what the group says.
+func (m *membership) beginAgain(which func(int32) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, a := range m.shards { // the assignments stay what the group says
+	for id, a := range m.shards {
+		if !which(id) {
+			continue
+		}
 		select {
 		case a.again <- struct{}{}:
 		default:
 		}
 	}
-	return nil
 }
 
-func (m *membership) commitAdvisory(ctx context.Context) error { return m.commit(ctx, m.p.Positions()) }
+func (m *membership) commitAdvisory(ctx context.Context) error { return m.commit(ctx, m.p.committed()) }
 
 // commit writes input offsets for lag tools. Nothing ever reads them back.
 func (m *membership) commit(ctx context.Context, positions map[string]map[int32]int64) error {
@@ -349,12 +376,13 @@ func (m *membership) commit(ctx context.Context, positions map[string]map[int32]
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group, req.InstanceID = m.p.cfg.App, &m.p.dir.Instance
 	req.MemberID, req.Generation = m.cl.GroupMetadata()
+	epoch := epochText(m.p.Epoch())
 	for topic, at := range positions {
 		t := kmsg.NewOffsetCommitRequestTopic()
 		t.Topic, t.TopicID = topic, found[topic].ID // version 10 names topics by id only
 		for n, next := range at {
 			rp := kmsg.NewOffsetCommitRequestTopicPartition()
-			rp.Partition, rp.Offset = n, next
+			rp.Partition, rp.Offset, rp.Metadata = n, next, &epoch
 			t.Partitions = append(t.Partitions, rp)
 		}
 		req.Topics = append(req.Topics, t)

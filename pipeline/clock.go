@@ -26,13 +26,14 @@ func (m *Manual) Set(now state.Instant) {
 type clock struct {
 	kind   string // of config.Time.Clock
 	manual *Manual
+	wall   func() time.Time // the machine's
 	last   atomic.Pointer[anchor]
 }
 
 // anchor ties the brokers' clock to the machine's.
 type anchor struct {
 	broker time.Time // the brokers' time of a record of ours ...
-	local  time.Time // ... and the local (monotonic) instant at which it was known to be written: now is never ahead
+	local  time.Time // ... and the local (monotonic) instant at which it was known to be written: now is ahead by what a commit marker takes at most
 }
 
 func (c *clock) anchor(broker, local time.Time) { c.last.Store(&anchor{broker, local}) }
@@ -44,19 +45,45 @@ func (c *clock) now() (state.Instant, bool) {
 		n := state.Instant(c.manual.now.Load())
 		return n, n > 0
 	case "wall":
-		return state.Instant(time.Now().UnixMilli()), true
+		return state.Instant(c.wall().UnixMilli()), true
 	}
-	a := c.last.Load()
-	if a == nil {
-		return 0, false
-	}
-	return state.Instant(a.broker.Add(time.Since(a.local)).UnixMilli()), true
+	t, known := c.brokers()
+	return state.Instant(t.UnixMilli()), known
 }
 
-// drift is how far the machine's clock is ahead of the brokers'.
-func (c *clock) drift() time.Duration {
-	now, _ := c.now()
-	return time.Since(time.UnixMilli(int64(now)))
+// brokers is the brokers' clock as far as it is known.
+func (c *clock) brokers() (time.Time, bool) {
+	a := c.last.Load()
+	if a == nil {
+		return time.Time{}, false
+	}
+	return a.broker.Add(time.Since(a.local)), true
+}
+
+// difference is how far the machine's clock is ahead of the brokers'. Brokers that do not stamp give our own clock back:
+// then only its steps are seen.
+func (c *clock) difference() (time.Duration, bool) {
+	t, known := c.brokers()
+	if !known || c.kind == "manual" {
+		return 0, false
+	}
+	return c.wall().Round(0).Sub(t.Round(0)), true
+}
+
+// doubted says that the two clocks differ so much that one of them must be wrong. Then nothing is concluded from now:
+// silence waits, and no record is in the future.
+func (c *clock) doubted() bool {
+	d, known := c.difference()
+	return known && d.Abs() > clocksWrong
+}
+
+// atLeast is now by the earlier of the clocks.
+func (c *clock) atLeast() state.Instant {
+	t, known := c.brokers()
+	if wall := c.wall(); !known || wall.Before(t) {
+		t = wall
+	}
+	return state.Instant(t.UnixMilli())
 }
 
 // anchorAgain follows the brokers' clock: the monotonic one drifts, and stands still while a machine sleeps. The

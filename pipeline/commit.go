@@ -21,8 +21,9 @@ func (s *shard) commit(ctx context.Context) error {
 	defer cancel()
 	next := store.Checkpoint{
 		Owner: s.owner, Cycle: s.mark.Cycle + 1, Inputs: map[string]store.InputPositions{}, Horizon: s.silence.played,
-		Versions: s.p.params.Versions, Made: s.p.made(),
+		Made: s.made,
 	}
+	s.adopted.checkpoint(&next)
 	for t, at := range s.next {
 		next.Inputs[t] = store.InputPositions{TopicID: s.ids[t], Next: maps.Clone(at)}
 	}
@@ -57,38 +58,43 @@ func (s *shard) commit(ctx context.Context) error {
 	if err := batch.SetMark(&mark); err != nil {
 		return err
 	}
-	free := s.guard()
-	err = batch.Commit()
-	free()
-	if err != nil {
+	if a := &s.adopted; a.extract != nil {
+		if err := batch.SetParameters(a.extract); err != nil {
+			return err
+		}
+	}
+	if err := s.guarded(batch.Commit); err != nil {
 		return err
 	}
 	s.mark = mark
+	s.adopted.news, s.adopted.extract = false, nil
+	s.people.recount(o)
 	for key, value := range o.changed() {
 		o.cache.put(key, value)
 	}
 	s.p.metrics.phase(s.id, "store", began)
 	s.p.metrics.cycle(s.id, c)
+	s.confessed()
 	s.publish()
 	return s.at(AfterApply)
 }
 
 // written is the brokers' time as well as it is known, for judging later how old the store is.
 func (s *shard) written() int64 {
-	if s.clock.kind == "broker" {
-		now, _ := s.clock.now()
-		return int64(now)
+	if now, known := s.clock.brokers(); known {
+		return now.UnixMilli()
 	}
 	return time.Now().UnixMilli()
 }
 
-// guard watches a write to the store. One that does not come back cannot be taken back either, nor the database be
-// closed: then the process ends, with the reason; the changelog has everything.
-func (s *shard) guard() (done func()) {
-	t := time.AfterFunc(stuckAfter, func() {
-		err := fmt.Errorf("shard %d: a write to the store takes more than %v: is the disk full or broken?", s.id, stuckAfter)
+// guarded makes a write to the store, or closes it. One that does not come back cannot be taken back either, nor the
+// database be closed: then the process ends, with the reason; the changelog has everything.
+func (s *shard) guarded(write func() error) error {
+	t := time.AfterFunc(s.p.stuck, func() {
+		err := fmt.Errorf("shard %d: a write to the store takes more than %v: is the disk full or broken?", s.id, s.p.stuck)
 		s.p.setState(s.id, "disk_full", err)
 		s.p.fail(err)
 	})
-	return func() { t.Stop() }
+	defer t.Stop()
+	return write()
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline/parameters"
 )
 
 // ClientOptions are the options every client of a cluster has in common.
@@ -50,6 +52,22 @@ func ClientOptions(c config.Kafka) ([]kgo.Opt, error) {
 		opts = append(opts, kgo.SASL(auth.AsSha512Mechanism()))
 	}
 	return opts, nil
+}
+
+// Connector makes clients of a cluster. Options are made anew for each, since clients keep parts of them and change
+// those.
+func Connector(c config.Kafka, always ...kgo.Opt) parameters.Connect {
+	return func(more ...kgo.Opt) (*kgo.Client, error) {
+		opts, err := ClientOptions(c)
+		if err != nil {
+			return nil, err
+		}
+		cl, err := kgo.NewClient(slices.Concat(opts, always, more)...)
+		if err != nil {
+			return nil, fmt.Errorf("make client: %w", err)
+		}
+		return cl, nil
+	}
 }
 
 func tlsConfig(c config.TLS) (*tls.Config, error) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/sinks/events"
@@ -17,6 +16,7 @@ import (
 // cycle is what one transaction and the batch after it are made from: buffers that live as long as the shard.
 type cycle struct {
 	customer     state.Customer
+	before       state.Customer // as stored, of a customer whom the sweep moves
 	interactions state.Interactions
 	fact         state.Fact
 	changes      []state.Change
@@ -28,11 +28,16 @@ type cycle struct {
 	now          state.Instant
 	timeKnown    bool
 	say          state.Telling
+	at           recordID // the record at work
+	last         recordID // the last record consumed
+	who          string   // the customer at work, where there is no record
+	silence      bool     // silence was played
 }
 
 func (c *cycle) reset() {
 	clear(c.out)
 	c.out, c.timers, c.consumed, c.bytes = c.out[:0], c.timers[:0], 0, 0
+	c.at, c.last, c.who = recordID{}, recordID{}, ""
 	c.tally.reset()
 }
 
@@ -47,7 +52,13 @@ func (s *shard) run(soft, hard context.Context) error {
 			return err
 		}
 		if soft.Err() != nil {
+			if err := s.settle(hard); err != nil { // what it would have said can be found out again
+				s.p.log.Debug("last checkpoint", "shard", s.id, "err", err)
+			}
 			return nil
+		}
+		if err := s.store.Broken(); err != nil {
+			return fmt.Errorf("store: %w", err)
 		}
 		s.ask(soft)
 		committed, err := s.turn(hard)
@@ -61,9 +72,9 @@ func (s *shard) run(soft, hard context.Context) error {
 				return fmt.Errorf("flush store: %w", err)
 			}
 		}
-		if time.Since(looked) >= 2*time.Second {
+		if time.Since(looked) >= s.p.room {
 			looked = time.Now()
-			if err := s.waitForRoom(soft); err != nil {
+			if err := s.waitForRoom(soft, "running"); err != nil {
 				return err
 			}
 		}
@@ -94,24 +105,26 @@ func (s *shard) poll(soft context.Context) error {
 		return nil
 	}
 	var ctx context.Context // none: take what has been fetched and return; one that has ended would take nothing
-	if !s.silence.more {
+	if !s.silence.more && s.adopted.move == nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(soft, s.p.idle)
 		defer cancel()
 	}
 	fetched := s.cl.PollRecords(ctx, s.p.cfg.Cycle.Records)
+	var unread []*kgo.ErrDecompressTooLarge
 	for _, e := range fetched.Errors() {
+		if batch, ok := errors.AsType[*kgo.ErrDecompressTooLarge](e.Err); ok {
+			unread = append(unread, batch)
+			continue
+		}
 		switch {
 		case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, context.Canceled):
-		case errors.Is(e.Err, kerr.OffsetOutOfRange):
-			return truncated(e.Topic, e.Partition)
-		case errors.Is(e.Err, kerr.UnknownTopicID), errors.Is(e.Err, kerr.UnknownTopicOrPartition), errors.Is(e.Err, kerr.InconsistentTopicID):
-			return &stopError{"input_recreated", fmt.Errorf("input %s/%d is gone: %w", e.Topic, e.Partition, e.Err)}
-		default:
+		default: // what is gone for good is seen when the shard is acquired again
 			return fmt.Errorf("fetch %s/%d: %w", e.Topic, e.Partition, e.Err)
 		}
 	}
 	s.pending = append(s.pending[:0], fetched.Records()...)
+	s.leap(unread)
 	fetched.EachPartition(func(f kgo.FetchTopicPartition) {
 		if f.HighWatermark > 0 {
 			s.p.metrics.end(s.id, f.Topic, f.Partition, f.HighWatermark)
@@ -123,53 +136,85 @@ func (s *shard) poll(soft context.Context) error {
 // turn makes one cycle of what is pending and due; false if there was nothing to commit.
 func (s *shard) turn(ctx context.Context) (committed bool, err error) {
 	began := time.Now()
+	if err := s.work(); err != nil {
+		return false, err
+	}
+	if len(s.cycle.out) == 0 && s.cycle.consumed == 0 && !s.overlay.changes() && !s.adopted.news && !s.bareDue() {
+		err = s.rearm() // at most the order of timers has changed, which is nobody else's business
+	} else {
+		s.p.metrics.phase(s.id, "work", began)
+		committed, err = true, s.commit(ctx)
+	}
+	if err == nil {
+		s.poison.passed(s.cycle.consumed, len(s.cycle.timers), s.cycle.silence)
+	}
+	return committed, err
+}
+
+// work computes the cycle. A panic on the way is a fault of our own code; three of them at one record make the record a
+// dead letter, since it would stop everybody behind it for ever.
+func (s *shard) work() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = s.blame(v)
+		}
+	}()
 	c, o := &s.cycle, s.overlay
 	c.reset()
 	o.reset()
+	if err := s.adopt(); err != nil {
+		return err
+	}
 	s.listen()
+	s.confess()
 	limit := int(s.p.cfg.Cycle.Bytes.Bytes())
-	for len(s.pending) > 0 && c.consumed < s.p.cfg.Cycle.Records && c.bytes < limit && o.bytes < 4*limit {
+	most, silence := s.poison.share(s.p.cfg.Cycle.Records)
+	for len(s.pending) > 0 && c.consumed < most && c.bytes < limit && o.bytes < s.roomy() {
 		if err := s.consume(s.pending[0]); err != nil {
-			return false, err
+			return err
 		}
+		c.at = recordID{}
 		s.pending[0] = nil
 		s.pending = s.pending[1:]
 	}
-	if err := s.playSilence(); err != nil {
-		return false, err
+	if len(s.pending) == 0 {
+		for _, batch := range s.unread {
+			s.skip(batch)
+		}
+		s.unread = s.unread[:0]
 	}
-	changed := 0
-	for _, e := range o.order {
-		if e.newCustomer || e.newInteracts {
-			changed++
+	if silence {
+		for _, step := range []func() error{s.playSilence, s.sweepOn, s.tell} {
+			if err := step(); err != nil {
+				return err
+			}
 		}
 	}
-	if c.consumed == 0 && changed == 0 {
-		return false, s.rearm() // at most the order of timers has changed, which is nobody else's business
-	}
-	if err := s.profiles(); err != nil {
-		return false, err
-	}
-	s.p.metrics.phase(s.id, "work", began)
-	return true, s.commit(ctx)
+	c.silence = silence
+	return s.profiles()
 }
+
+// roomy is how many bytes a cycle may change before it takes nothing more.
+func (s *shard) roomy() int { return 4 * int(s.p.cfg.Cycle.Bytes.Bytes()) }
 
 // listen takes the instant that the cycle goes by.
 func (s *shard) listen() {
 	c := &s.cycle
 	c.now, c.timeKnown = s.clock.now()
 	t := s.p.cfg.Time
-	c.say = state.Telling{LiveFrom: s.p.liveFrom, EmitBackfill: t.Backfill == "emit"}
+	c.say = state.Telling{LiveFrom: s.liveFrom(), EmitBackfill: t.Backfill == "emit"}
 	if s.clock.kind == "manual" {
 		c.timeKnown = false // nothing is late, nothing is in the future
 	} else {
 		c.say.StaleBefore = c.now - millis(t.AnnounceLateOver)
 	}
+	if s.clock.doubted() {
+		c.timeKnown, c.say.StaleBefore = false, s.clock.atLeast()-millis(t.AnnounceLateOver)
+	}
 }
 
-// consume takes one record of an input. A panic on the way names the record; three of them at one record make it a
-// dead letter, since it would stop everybody behind it for ever.
-func (s *shard) consume(r *kgo.Record) (err error) {
+// consume takes one record of an input.
+func (s *shard) consume(r *kgo.Record) error {
 	next, known := s.next[r.Topic]
 	if !known {
 		return fmt.Errorf("a record of %s among those of the inputs", r.Topic)
@@ -185,18 +230,15 @@ func (s *shard) consume(r *kgo.Record) (err error) {
 	c.consumed++
 	c.bytes += len(r.Key) + len(r.Value)
 	c.tally.consumed(r)
-	at := recordID{r.Topic, r.Partition, r.Offset}
-	if s.poison.skips(at) {
+	c.at = recordID{r.Topic, r.Partition, r.Offset}
+	c.last = c.at
+	skip := s.poison.skips(c.at)
+	if s.p.touched != nil {
+		s.p.touched(map[bool]string{false: "record", true: "dead letter"}[skip], r)
+	}
+	if skip {
 		c.reject(s, r, rejectf(unprocessable, "processing the record failed %d times", maxPoison))
 		return nil
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			err = &poisonError{at, fmt.Errorf("panic: %v", v)}
-		}
-	}()
-	if s.p.touched != nil {
-		s.p.touched(r)
 	}
 	from := purchases
 	if r.Topic != s.p.cfg.Inputs.Purchases {
@@ -218,8 +260,8 @@ func (s *shard) consume(r *kgo.Record) (err error) {
 
 // apply takes the decoded fact to its customer.
 func (s *shard) apply(r *kgo.Record) error {
-	c, p := &s.cycle, s.p.params
-	e, err := s.overlay.customer(c.fact.Customer, &c.customer)
+	c, p := &s.cycle, s.adopted.is
+	e, err := s.load(c.fact.Customer)
 	if err != nil {
 		return err
 	}
@@ -260,9 +302,12 @@ func (s *shard) keep(e *entry) error {
 		return err
 	}
 	for i := range c.changes {
-		ch := &c.changes[i]
-		s.send(s.enc.Change(e.id, ch, optional(known, &c.interactions)))
-		c.tally.change(s.p.params.Rules, ch)
+		ch, enc := &c.changes[i], s.adopted.enc
+		if ch.Is.Versions != s.adopted.is.Versions { // silence before the adoption
+			enc = s.adopted.was
+		}
+		s.send(enc.Change(e.id, ch, optional(known, &c.interactions)))
+		c.tally.change(s.adopted.is.Rules, ch)
 	}
 	return nil
 }
@@ -276,7 +321,7 @@ func optional[T any](known bool, v *T) *T {
 
 // reject writes a dead letter.
 func (c *cycle) reject(s *shard, r *kgo.Record, bad *reject) {
-	s.send(s.enc.DeadLetter(&events.Rejected{
+	s.send(s.adopted.enc.DeadLetter(&events.Rejected{
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(),
 		Key: r.Key, Value: r.Value, Reason: string(bad.reason), Detail: bad.detail,
 	}))
@@ -302,6 +347,10 @@ func (s *shard) profiles() error {
 		if !e.newCustomer && !e.newInteracts {
 			continue
 		}
+		c.who = e.id
+		if s.p.touched != nil {
+			s.p.touched("profile", e.id)
+		}
 		known := len(e.customer) > 0
 		if known {
 			if err := c.customer.Decode(e.customer); err != nil {
@@ -312,18 +361,18 @@ func (s *shard) profiles() error {
 		if err != nil {
 			return err
 		}
-		s.send(s.enc.Profile(e.id, optional(known, &c.customer), optional(touched, &c.interactions)))
+		s.send(s.adopted.enc.Profile(e.id, optional(known, &c.customer), optional(touched, &c.interactions)))
 	}
 	return nil
 }
 
-// waitForRoom stops intake while the disk is nearly full.
-func (s *shard) waitForRoom(ctx context.Context) error {
+// waitForRoom stops intake while the disk is nearly full; busy is the state of the shard when it goes on.
+func (s *shard) waitForRoom(ctx context.Context, busy string) error {
 	for told := false; ; told = true {
 		free, known := s.p.dir.Free()
 		if !known || free >= uint64(s.p.cfg.State.MinFree.Bytes()) {
 			if told {
-				s.p.setState(s.id, "running", nil)
+				s.p.setState(s.id, busy, nil)
 			}
 			return nil
 		}
@@ -333,7 +382,7 @@ func (s *shard) waitForRoom(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(2 * time.Second):
+		case <-time.After(s.p.room):
 		}
 	}
 }

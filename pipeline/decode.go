@@ -18,6 +18,7 @@ type reason string
 
 const (
 	tooLarge        reason = "too_large"
+	batchTooLarge   reason = "batch_too_large"
 	undecodable     reason = "undecodable"
 	missingField    reason = "missing_field"
 	emptyOrderID    reason = "empty_order_id"
@@ -31,12 +32,13 @@ const (
 	misrouted       reason = "misrouted"
 	purposeTooLong  reason = "consent_purpose_bytes"
 	unprocessable   reason = "unprocessable"
+	inputLost       reason = "input_lost"
 )
 
 // reasons are all of them, for metrics.
 var reasons = []reason{
-	tooLarge, undecodable, missingField, emptyOrderID, badField, keyMismatch, badTime, futureTime, unknownCurrency, badAmount,
-	negativeTotal, misrouted, purposeTooLong, unprocessable, reason(state.TooLate), reason(state.TooManyOrders),
+	tooLarge, batchTooLarge, undecodable, missingField, emptyOrderID, badField, keyMismatch, badTime, futureTime, unknownCurrency, badAmount,
+	negativeTotal, misrouted, purposeTooLong, unprocessable, inputLost, reason(state.TooLate), reason(state.TooManyOrders),
 	reason(state.TooManyRefund), reason(state.TooManyTopics),
 }
 

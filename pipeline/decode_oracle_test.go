@@ -1,12 +1,9 @@
 package pipeline
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -195,86 +192,27 @@ func TestAgreesWithOracle(t *testing.T) {
 				t.Fatalf("%s: %v changes told, numbered up to %d and %d", id, n, c.SegmentSeq, c.RiskSeq)
 			}
 		}
-		profiles := 0
-		for _, o := range outputs {
-			if o.Topic != oracle.Profiles {
-				continue
-			}
-			profiles++
-			if s.customers[string(o.Key)] == nil {
-				t.Fatalf("%s is not known", o.Key)
-			}
-			if got, want := s.profile(string(o.Key)), wantedProfile(t, cfg, o.Value); got != want {
-				t.Fatalf("%s:\n got %s\nwant %s", o.Key, got, want)
-			}
-		}
-		if profiles != len(s.customers) {
-			t.Fatalf("%d customers, want %d", len(s.customers), profiles)
-		}
+		s.agrees(t, outputs)
 	})
 }
 
-func fuzzConfig() oracle.Config {
-	return oracle.Config{
-		App: "a", Epoch: 1, Clock: "manual", EventTime: "record", EndClock: "2024-06-01T00:00:00Z", Backfill: "silent", Partitions: 1,
-		Inputs: oracle.Inputs{Purchases: "p", Interactions: "i"}, Currency: "EUR", MinorDigits: 2, TimeZone: "Europe/Berlin",
-		Rules:  oracle.Rules{Name: "rfm11", RecencyDays: []int{30, 90, 180, 365}, Frequency: []int{2, 3, 5, 10}, WindowDays: 730, Money: oracle.Money{Mode: "fixed", Cuts: []string{"1", "2", "3", "4"}}},
-		Churn:  oracle.Churn{Method: "heuristic", Params: oracle.ChurnParams{ShopGapDays: 30}, HorizonDays: 90, Bands: []string{"0.33", "0.66"}, Hysteresis: "0.03", Jump: "0.15"},
-		Limits: oracle.Limits{MaxRecordBytes: 1024, FutureHours: 24},
-	}
-}
-
-// No record makes a panic, each is accepted or rejected for the oracle's reason, and no detail gives anything away.
-func FuzzDecode(f *testing.F) {
-	add := func(r *draft) { f.Add(r.kafka().Value, r.key, uint64(r.stamp), r.from == interactions) }
-	for _, r := range []*draft{anOrder(), aRefund(), anInteraction(), aConsent(), anOrder().withTail(`,"a":"\ud800x"`),
-		anOrder().set("currency", `"USD"`).set("fx", `{"rate":"1.1","base_currency":"EUR"}`).set("refunded", "1.005").set("revision", "7"),
-		anOrder().set("status", `"paid"`).set("test", "true").set("updated_at", `"2024-05-01T12:00:00+02:00"`)} {
-		add(r)
-	}
-	cfg := fuzzConfig()
-	f.Fuzz(func(t *testing.T, value, key []byte, at uint64, interacts bool) {
-		r := oracle.Record{Topic: "p", Timestamp: int64(at % 4e12), Key: key, Value: value}
-		if interacts {
-			r.Topic = "i"
-		}
-		got := newScorer(t, cfg).take(t, r)
-		outputs, err := oracle.Play(cfg, []oracle.Record{r})
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := reason("")
-		for _, o := range outputs {
-			want = max(want, reason(o.Headers["asiduo-reason"]))
-		}
-		if got != want && got != purposeTooLong { // a limit of the product
-			t.Errorf("%q with key %q at %d: %q, want %q", value, key, r.Timestamp, got, want)
-		}
-		checkDetail(t, r)
-	})
-}
-
-// checkDetail looks for the texts of a record in what is said about it. Short ones are in every sentence.
-func checkDetail(t *testing.T, r oracle.Record) {
-	var fact state.Fact
-	d := testDecoder()
-	for _, from := range []role{purchases, interactions} {
-		bad := d.decode(from, &kgo.Record{Key: r.Key, Value: r.Value, Timestamp: time.UnixMilli(r.Timestamp)}, 0, false, &fact)
-		var members map[string]any
-		if bad == nil || json.NewDecoder(bytes.NewReader(r.Value)).Decode(&members) != nil {
+// agrees holds every customer against the oracle's profiles.
+func (s *scorer) agrees(t rapid.TB, outputs []oracle.Output) {
+	t.Helper()
+	profiles := 0
+	for _, o := range outputs {
+		if o.Topic != oracle.Profiles {
 			continue
 		}
-		for name, v := range members {
-			if text, ok := v.(string); ok && len(text) > 4 && strings.Contains(bad.detail, text) && !strings.Contains(allDetails, text) {
-				t.Errorf("the detail %q holds the value of %q", bad.detail, name)
-			}
+		profiles++
+		if s.customers[string(o.Key)] == nil {
+			t.Fatalf("%s is not known", o.Key)
+		}
+		if got, want := s.profile(string(o.Key)), wantedProfile(t, s.cfg, o.Value); got != want {
+			t.Fatalf("%s:\n got %s\nwant %s", o.Key, got, want)
 		}
 	}
+	if profiles != len(s.customers) {
+		t.Fatalf("%d customers, want %d", len(s.customers), profiles)
+	}
 }
-
-// allDetails are the words that details are made of.
-var allDetails = strings.Join(fieldNames[:], " ") + ` the value is not one JSON object: type is neither "order" nor "refund" is missing
-is not a string of 1 to 256 bytes, status is not one of pending, paid, completed, partially_refunded, refunded, cancelled, voided
-revision is not a whole number from 0 to test is neither true nor false properties of a consent granted, denied, revoked
-the record's key is not its customer_id is not a time such as 2024-05-01T10:00:00Z is more than 24h0m0s later than the
-record's timestamp currency is not three letters A to Z fx.rate is not a decimal above 0 such as 12.50 the amount of the order is below 0`

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -280,6 +281,11 @@ func TestRejectsValues(t *testing.T) {
 	add(anOrder().set("updated_at", later), futureTime, future("updated_at"))
 	add(aRefund().set("refunded_at", later), futureTime, future("refunded_at"))
 	add(anInteraction().set("at", later), futureTime, future("at"))
+	const noStamp = "the record has no timestamp, or one before 1970"
+	add(anOrder().withStamp(-1).set("ordered_at", `"1970-01-01T00:00:00Z"`), badTime, noStamp)
+	add(anInteraction().withStamp(-86_400_000).set("at", `"1970-01-01T00:00:00Z"`), badTime, noStamp)
+	add(anOrder().withStamp(math.MinInt64), futureTime, future("ordered_at"))
+	add(anOrder().withStamp(math.MaxInt64), futureTime, "the record's timestamp is more than 5m0s later than now")
 	add(anOrder().withStamp(draftedAt+300_001), futureTime, "the record's timestamp is more than 5m0s later than now")
 	add(anInteraction().withStamp(draftedAt+300_001), futureTime, "the record's timestamp is more than 5m0s later than now")
 	fx := func(currency, fx string) *draft { return anOrder().set("currency", currency).set("fx", fx) }

@@ -124,12 +124,15 @@ func (d *decoder) convert(r *kgo.Record, now state.Instant, timeKnown bool, f *s
 		at[i] = t
 	}
 	for i, name := range times {
-		if at[i] > stamp+d.future {
+		if at[i]-d.future > stamp { // a stamp may be anything; sums of it may not be
 			return rejectf(futureTime, "%s is more than %v later than the record's timestamp", fieldNames[name], time.Duration(d.future)*time.Millisecond)
 		}
 		at[i] = min(at[i], stamp)
 	}
-	if timeKnown && stamp > now+d.maxFuture {
+	if stamp < 0 {
+		return rejectf(badTime, "the record has no timestamp, or one before 1970")
+	}
+	if timeKnown && stamp-d.maxFuture > now {
 		return rejectf(futureTime, "the record's timestamp is more than %v later than now", time.Duration(d.maxFuture)*time.Millisecond)
 	}
 	f.At = stamp

@@ -1,16 +1,22 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
@@ -28,6 +34,8 @@ func TestChangelogOfOthers(t *testing.T) {
 		{"interactions of a newer format", "i\x02somebody", newer, "newer_format", newerFormat},
 		{"customer that is not one", "c\x02somebody", "\x01", "changelog", "corrupt state record"},
 		{"interactions that are none", "i\x02somebody", "\x01", "changelog", "corrupt state record"},
+		{"checkpoint of nothing", "checkpoint", "{}", "changelog", "checkpoint is not readable: it lacks an owner, a cycle, the positions of the inputs or a horizon"},
+		{"UUID as text", "c\x026ba7b810-9dad-11d1-80b4-00c04fd430c8", "\x01", "changelog", unknown},
 		{"unknown key", "x", "y", "changelog", unknown},
 		{"no key", "", "y", "changelog", unknown},
 		{"checkpoint that is not one", "checkpoint", "{", "changelog", "checkpoint is not readable: unexpected end of JSON input"},
@@ -50,6 +58,27 @@ func TestChangelogOfOthers(t *testing.T) {
 				t.Errorf("the stopped shard is at %d", n)
 			}
 		})
+	}
+}
+
+// TestStartWhileTheNetworkFails starts a process whose connections fail for a while after the brokers have answered it
+// once: they were there a moment ago, so it is worth waiting.
+func TestStartWhileTheNetworkFails(t *testing.T) {
+	s := newShop(t)
+	var dials atomic.Int32
+	var dialer net.Dialer
+	s.start(func(p *Pipeline) {
+		p.deps.Client = []kgo.Opt{kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
+			if n := dials.Add(1); n > 1 && n < 12 {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNRESET}
+			}
+			return dialer.DialContext(ctx, network, host)
+		})}
+	})
+	s.buy("o1")
+	s.read(0, 1)
+	if n := dials.Load(); n < 12 {
+		t.Errorf("only %d dials", n)
 	}
 }
 
@@ -111,9 +140,6 @@ func TestInputMadeAgain(t *testing.T) {
 				s.start()
 			}
 			for shard := range int32(2) {
-				if running {
-					why = fmt.Sprintf("input purchases/%d is gone: UNKNOWN_TOPIC_ID: This server does not host this topic ID.", shard)
-				}
 				s.stopped(shard, "input_recreated", why)
 			}
 		})
@@ -135,7 +161,7 @@ func TestInputCutShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.start()
-	s.stopped(0, "input_truncated", "input purchases/0 no longer has the records at our position: they were deleted before they were read")
+	s.stopped(0, "input_truncated", "input purchases/0 no longer has the records at our position: 1 to 1 were deleted before they were read")
 	s.read(1)
 }
 
@@ -148,8 +174,9 @@ func TestPoison(t *testing.T) {
 		s.buy(fmt.Sprintf("o%d", i))
 	}
 	s.start(func(p *Pipeline) {
-		p.touched = func(r *kgo.Record) {
-			if r.Topic == "purchases" && r.Partition == 0 && bad[r.Offset] {
+		p.touched = func(where string, what any) {
+			r, ok := what.(*kgo.Record)
+			if ok && where == "record" && r.Topic == "purchases" && r.Partition == 0 && bad[r.Offset] {
 				panic("poison")
 			}
 		}
@@ -250,7 +277,7 @@ func TestBadRecords(t *testing.T) {
 	}
 	seen := slices.Collect(maps.Values(want))
 	for _, r := range reasons {
-		if r != misrouted && r != unprocessable && !slices.Contains(seen, string(r)) {
+		if r != misrouted && r != unprocessable && r != batchTooLarge && r != inputLost && !slices.Contains(seen, string(r)) {
 			t.Errorf("no record for the reason %s", r)
 		}
 		if n := s.counter("asiduo_dead_letters_total", string(r)); slices.Contains(seen, string(r)) && n != 1 {
@@ -260,4 +287,31 @@ func TestBadRecords(t *testing.T) {
 	if err := s.pipe.Ready(); err != nil || s.counter("asiduo_shard_closed_total", "error") != 0 {
 		t.Errorf("the shards have not just gone on: %v", err)
 	}
+}
+
+// TestReadyNeedsTheGroup takes the group away: a process that has lost its shards and waits for none is not ready, and
+// says why, until the group answers again.
+func TestReadyNeedsTheGroup(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.await("ready", func() bool { return s.pipe.Ready() == nil })
+	var back atomic.Bool
+	const joinGroup, heartbeat, syncGroup = 11, 12, 14
+	for _, key := range []int16{joinGroup, heartbeat, syncGroup} {
+		s.cluster.ControlKey(key, func(kmsg.Request) (kmsg.Response, error, bool) {
+			s.cluster.KeepControl()
+			return nil, errors.New("gone"), !back.Load() // the connection is closed
+		})
+	}
+	for limit := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) { // nothing is posted while nothing happens
+		err := s.pipe.Ready()
+		if err != nil && strings.Contains(err.Error(), "the group has not answered for ") {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("ready without a group: %v", err)
+		}
+	}
+	back.Store(true)
+	s.await("ready again", func() bool { return s.pipe.Ready() == nil })
 }

@@ -4,6 +4,7 @@ import (
 	"iter"
 
 	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/population"
 	"github.com/asiduo/asiduo/state/store"
 )
 
@@ -18,6 +19,10 @@ type entry struct {
 	loaded       bool          // interactions have been read
 	newCustomer  bool          // customer differs from the store
 	newInteracts bool          // interactions differ from the store
+	unknown      bool          // nothing is stored under the customer's key
+
+	counted population.Member // what the customer counts as before the cycle
+	counts  population.Member // what it counts as now
 }
 
 // overlay is what the running cycle has changed, in the order in which customers were first touched. It dies with the
@@ -50,32 +55,57 @@ func (o *overlay) reset() {
 
 // customer is the entry of a customer, read if need be, and the customer decoded into c.
 func (o *overlay) customer(id string, c *state.Customer) (*entry, error) {
-	e, ok := o.entries[id]
-	if !ok {
-		e = &entry{}
-		if n := len(o.spare); n > 0 {
-			e = o.spare[n-1]
-			o.spare = o.spare[:n-1]
-		}
-		*e = entry{id: id, customer: e.customer[:0], interactions: e.interactions[:0]}
-		o.key = store.CustomerKey(o.key[:0], id)
-		var err error
-		if e.customer, err = o.read(e.customer); err != nil {
-			return nil, err
-		}
+	if e, ok := o.entries[id]; ok {
+		return e, decode(e.customer, c)
 	}
-	if len(e.customer) == 0 {
-		c.Reset()
-	} else if err := c.Decode(e.customer); err != nil {
+	e := o.fresh(id)
+	o.key = store.CustomerKey(o.key[:0], id)
+	var err error
+	if e.customer, err = o.read(e.customer); err != nil {
 		return nil, err
 	}
-	if !ok {
-		e.was, e.due = c.Due, c.Due
-		o.entries[id] = e
-		o.order = append(o.order, e)
-		o.bytes += len(e.customer) + len(id) + 128
+	if err := decode(e.customer, c); err != nil {
+		return nil, err
 	}
+	o.add(e, c)
 	return e, nil
+}
+
+// has says whether a customer has been touched.
+func (o *overlay) has(id string) bool { return o.entries[id] != nil }
+
+// enter makes the entry of a customer who was not touched yet, from the stored bytes b, which c is decoded from.
+func (o *overlay) enter(id string, b []byte, c *state.Customer) *entry {
+	e := o.fresh(id)
+	e.customer = append(e.customer, b...)
+	o.add(e, c)
+	return e
+}
+
+func (o *overlay) fresh(id string) *entry {
+	e := &entry{}
+	if n := len(o.spare); n > 0 {
+		e = o.spare[n-1]
+		o.spare = o.spare[:n-1]
+	}
+	*e = entry{id: id, customer: e.customer[:0], interactions: e.interactions[:0], counted: e.counted[:0], counts: e.counts[:0]}
+	return e
+}
+
+func (o *overlay) add(e *entry, c *state.Customer) {
+	e.was, e.due, e.unknown = c.Due, c.Due, len(e.customer) == 0
+	e.counted = c.Member(e.counted)
+	o.entries[e.id] = e
+	o.order = append(o.order, e)
+	o.bytes += len(e.customer) + len(e.id) + 128
+}
+
+func decode(b []byte, c *state.Customer) error {
+	if len(b) == 0 {
+		c.Reset()
+		return nil
+	}
+	return c.Decode(b)
 }
 
 // withInteractions decodes the entry's interactions into n, read if need be; false if there are none.
@@ -113,6 +143,7 @@ func (o *overlay) keep(e *entry, c *state.Customer) {
 	o.bytes -= len(e.customer)
 	e.customer = c.AppendTo(e.customer[:0])
 	e.newCustomer, e.due = true, c.Due
+	e.counts = c.Member(e.counts[:0])
 	o.bytes += len(e.customer)
 }
 
@@ -122,6 +153,16 @@ func (o *overlay) keepInteractions(e *entry, n *state.Interactions) {
 	e.interactions = n.AppendTo(e.interactions[:0])
 	e.newInteracts = true
 	o.bytes += len(e.interactions)
+}
+
+// changes says whether the cycle has changed anybody.
+func (o *overlay) changes() bool {
+	for _, e := range o.order {
+		if e.newCustomer || e.newInteracts {
+			return true
+		}
+	}
+	return false
 }
 
 // changed are the records that the cycle has changed, with their keys in store and changelog. Keys are new slices: the

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -38,20 +39,15 @@ func (p *Pipeline) Owner(ctx context.Context, customer string) (string, error) {
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	groups, err := kadm.NewClient(cl).DescribeGroups(ctx, p.cfg.App)
+	members, err := Members(ctx, kadm.NewClient(cl), p.cfg.App)
 	if err != nil {
 		o.asked, o.urls = time.Now(), nil // nobody else waits for brokers that do not answer
 		return "", err
 	}
 	urls := map[int32]string{}
-	for _, m := range groups[p.cfg.App].Members {
-		_, url, _ := strings.Cut(m.ClientID, " ")
-		if a, ok := m.Assigned.AsConsumer(); ok {
-			for _, t := range a.Topics {
-				for _, s := range t.Partitions {
-					urls[s] = url
-				}
-			}
+	for _, m := range members {
+		for _, s := range m.Shards {
+			urls[s] = m.URL
 		}
 	}
 	o.asked, o.urls = time.Now(), urls
@@ -68,13 +64,23 @@ func (p *Pipeline) Now() (state.Instant, bool) {
 	return 0, false
 }
 
-// Ready is nil when every shard that the group gave to this process is served; otherwise it says what is wrong with
-// each. A process without shards is ready: it waits to take over.
+// Ready is nil when this process is a member of the group and serves every shard that the group gave to it; otherwise
+// it says what is wrong. A member without shards is ready: it waits to take over. One that the group does not answer any
+// more, and that has therefore lost its shards, is not.
 func (p *Pipeline) Ready() error {
-	var all []error
-	joined := p.joined.Load()
-	if !joined {
+	m := p.member.Load()
+	if m == nil || !m.joined.Load() {
 		return errors.New("not yet a member of the group")
+	}
+	var all []error
+	p.board.mu.Lock()
+	refused := p.board.group
+	p.board.mu.Unlock()
+	if refused != nil {
+		all = append(all, fmt.Errorf("the group does not have this process: %w", refused))
+	}
+	if silent := m.silent(); silent > p.cfg.Group.SessionTimeout.Std() {
+		all = append(all, fmt.Errorf("the group has not answered for %v", silent.Round(time.Second)))
 	}
 	for _, s := range p.Status() {
 		if s.State != "running" {

@@ -1,53 +1,43 @@
 package pipeline
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"hash/crc32"
-	"hash/fnv"
-	"strings"
-	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
+	"sync"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/state"
-	"github.com/asiduo/asiduo/state/model"
-	"github.com/asiduo/asiduo/state/store"
 )
 
-func days(n int) state.Instant { return state.Instant(n) * state.Day }
-
-func millis(d config.Duration) state.Instant { return state.Instant(d.Std().Milliseconds()) }
-
-// Parameters are the scoring parameters of a configuration: version 0. It proves the rule set.
-func Parameters(c config.Config) (*state.Parameters, error) {
-	rules, err := state.NewRuleSet(c.Rules.Name, segments(c.Rules))
-	if err != nil {
-		return nil, err
+// RulesOf are the rules of a configuration as they are published.
+func RulesOf(c config.Config) (r parameters.Rules, err error) {
+	r = parameters.Rules{Name: c.Rules.Name, Window: days(c.Rules.WindowDays), Frequency: c.Rules.Frequency}
+	r.Money.Mode = c.Rules.Money.Mode
+	segments, preset := state.Preset(c.Rules.Name)
+	if !preset {
+		segments = own(c.Rules.Segments)
 	}
-	p := &state.Parameters{Rules: rules, Window: days(c.Rules.WindowDays)}
-	for i := range 4 {
-		p.Recency[i] = days(c.Rules.RecencyDays[i])
-		p.Frequency[i] = c.Rules.Frequency[i]
-		m, err := c.Rules.Money.Cuts[i].Minor(c.Digits())
+	r.Segments = parameters.SegmentsOf(segments)
+	for i, n := range c.Rules.RecencyDays {
+		r.Recency[i] = days(n)
+	}
+	cuts, key := c.Rules.Money.Cuts[:], "cuts"
+	if r.Money.Mode == parameters.Quintiles {
+		cuts, key = c.Rules.Money.InitialCuts, "initial_cuts"
+	}
+	for _, cut := range cuts {
+		m, err := cut.Minor(c.Digits())
 		if err != nil {
-			return nil, fmt.Errorf("rules.money.cuts: %w", err)
+			return r, fmt.Errorf("rules.money.%s: %w", key, err)
 		}
-		p.Money[i] = state.Money(m)
+		r.Money.Cuts = append(r.Money.Cuts, state.Money(m))
 	}
-	p.Limits = state.Limits{Orders: c.Limits.OrdersPerCustomer, Refunds: c.Limits.RefundsPerCustomer, Purposes: c.Limits.ConsentPurposes}
-	p.Churn, err = churn(c.Churn)
-	return p, err
+	return r, nil
 }
 
-func segments(c config.Rules) []state.SegmentRule {
-	if c.Name == "rfm11" {
-		return state.RFM11()
-	}
-	rules := make([]state.SegmentRule, len(c.Segments))
-	for i, g := range c.Segments {
+func own(segments []config.Segment) []state.SegmentRule {
+	rules := make([]state.SegmentRule, len(segments))
+	for i, g := range segments {
 		rules[i] = state.SegmentRule{Name: g.Name, Rank: g.Rank}
 		for _, w := range g.When {
 			rules[i].When = append(rules[i].When, state.Cell{R: state.Span(w.R), F: state.Span(w.F), M: state.Span(w.M)})
@@ -56,23 +46,16 @@ func segments(c config.Rules) []state.SegmentRule {
 	return rules
 }
 
-func churn(c config.Churn) (m state.Churn, err error) {
-	method, ok := state.ParseChurnMethod(c.Method)
-	if !ok {
-		return m, fmt.Errorf("churn.method: unknown method %q", c.Method)
-	}
-	m = state.Churn{
-		Method: method, Horizon: c.HorizonDays,
-		MBGNBD: model.MBGNBD{R: c.Params.R, Alpha: c.Params.Alpha, A: c.Params.A, B: c.Params.B},
-		Rhythm: model.Rhythm{ShopGap: c.Params.ShopGapDays},
-	}
+// ModelOf is the churn model of a configuration as it is published.
+func ModelOf(c config.Config) (m parameters.Model, err error) {
+	m = parameters.Model{Method: c.Churn.Method, Params: parameters.ModelParams(c.Churn.Params), Horizon: c.Churn.HorizonDays}
 	for _, x := range []struct {
 		to   *state.Millionths
 		from config.Decimal
 		key  string
 	}{
-		{&m.Bands[0], c.Bands[0], "bands"}, {&m.Bands[1], c.Bands[1], "bands"},
-		{&m.Hysteresis, c.Hysteresis, "hysteresis"}, {&m.Jump, c.Jump, "jump"},
+		{&m.Bands[0], c.Churn.Bands[0], "bands"}, {&m.Bands[1], c.Churn.Bands[1], "bands"},
+		{&m.Hysteresis, c.Churn.Hysteresis, "hysteresis"}, {&m.Jump, c.Churn.Jump, "jump"},
 	} {
 		n, err := x.from.Millionths()
 		if err != nil {
@@ -83,66 +66,103 @@ func churn(c config.Churn) (m state.Churn, err error) {
 	return m, nil
 }
 
-func newDecoder(c config.Config) (*decoder, error) {
-	zone, err := time.LoadLocation(c.Time.Zone)
+// FirstSet is the set that a new application of a configuration begins with. It proves rules and model.
+func FirstSet(c config.Config) (*parameters.Set, error) {
+	rules, err := RulesOf(c)
 	if err != nil {
-		return nil, fmt.Errorf("time.zone: %w", err)
+		return nil, err
 	}
-	return &decoder{
-		currency: c.Currency, minorDigits: c.Digits(), zone: zone, payloadTime: c.Time.EventTime == "payload",
-		maxBytes: c.Limits.MaxRecordBytes, future: state.Instant(c.Limits.FutureHours) * 3_600_000, maxFuture: millis(c.Time.MaxFuture),
-	}, nil
+	model, err := ModelOf(c)
+	if err != nil {
+		return nil, err
+	}
+	set, err := (&parameters.Set{Epoch: parameters.Epoch{Epoch: 1}}).WithRules(rules, 0)
+	if err != nil {
+		return nil, err
+	}
+	return set.WithModel(model, 0)
 }
 
-// Partitioner places a key on one of n partitions as producers do. Whenever s divides n, the key's partition among n
-// modulo s is its partition among s: that makes shards independent of partition counts.
-type Partitioner func(key []byte, n int32) int32
-
-// NewPartitioner is the partitioner of a name of the configuration.
-func NewPartitioner(name string) (Partitioner, error) {
-	switch name {
-	case "murmur2":
-		t := kgo.StickyKeyPartitioner(nil).ForTopic("")
-		return func(key []byte, n int32) int32 { return int32(t.Partition(&kgo.Record{Key: key}, int(n))) }, nil
-	case "crc32":
-		return func(key []byte, n int32) int32 { return int32(crc32.ChecksumIEEE(key) % uint32(n)) }, nil
-	case "fnv1a":
-		return func(key []byte, n int32) int32 {
-			h := fnv.New32a()
-			_, _ = h.Write(key)
-			return max(int32(h.Sum32())%n, -(int32(h.Sum32()) % n))
-		}, nil
+// Parameters are those of versions of a set, with the limits of a configuration.
+func Parameters(c config.Config, set *parameters.Set, v state.Versions) (*state.Parameters, error) {
+	p, err := set.Parameters(v)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("inputs.partitioner: unknown partitioner %q", name)
+	p.Limits = state.Limits{Orders: c.Limits.OrdersPerCustomer, Refunds: c.Limits.RefundsPerCustomer, Purposes: c.Limits.ConsentPurposes}
+	return p, nil
 }
 
-// made is what the state is made with.
-func (p *Pipeline) made() store.Made {
-	digest := func(v ...any) string {
-		sum := sha256.Sum256(fmt.Appendf(nil, "%+v", v))
-		return hex.EncodeToString(sum[:6])
+// FirstParameters are those that a new application of a configuration begins with.
+func FirstParameters(c config.Config) (*state.Parameters, error) {
+	set, err := FirstSet(c)
+	if err != nil {
+		return nil, err
 	}
-	c, s := p.cfg, p.params
-	return store.Made{
-		Shards: p.Shards(), Partitioner: c.Inputs.Partitioner, Epoch: c.Epoch, Currency: c.Currency, Digits: c.Digits(), Zone: c.Time.Zone,
-		Rules: digest(segments(c.Rules), s.Recency, s.Frequency, s.Money, s.Window), Churn: digest(s.Churn),
-	}
+	return Parameters(c, set, set.Newest)
 }
 
-// madeError says by which keys of the configuration two differ.
-func madeError(was, is store.Made) error {
-	var keys []string
-	for _, k := range []struct {
-		key  string
-		diff bool
+// proved are parameters by what they are made of, so that they are made once.
+type proved struct {
+	sync.Mutex
+	all map[provedOf]*state.Parameters
+}
+
+type provedOf struct {
+	versions state.Versions
+	names    uint32 // version of the rules that knows all names
+}
+
+// parameters are those of versions of a set.
+func (p *Pipeline) parameters(set *parameters.Set, v state.Versions) (*state.Parameters, error) {
+	p.proved.Lock()
+	defer p.proved.Unlock()
+	k := provedOf{v, set.Newest.Rules}
+	if have := p.proved.all[k]; have != nil {
+		return have, nil
+	}
+	is, err := Parameters(p.cfg, set, v)
+	if err == nil {
+		p.proved.all[k] = is
+	}
+	return is, err
+}
+
+// Params are the newest parameters that are published, those of the configuration while nothing is known.
+func (p *Pipeline) Params() *state.Parameters {
+	set := p.tail.Current()
+	if set.Complete() != nil {
+		return p.first
+	}
+	is, err := p.parameters(set, set.Latest(state.Versions{}))
+	if err != nil { // proved when it was read
+		return p.first
+	}
+	return is
+}
+
+// Published is everything that is published, as far as it is known.
+func (p *Pipeline) Published() *parameters.Set { return p.tail.Current() }
+
+// compareFile says, once per version, that the file of this process has other rules or another model than those that
+// are published, which count.
+func (p *Pipeline) compareFile(set *parameters.Set) {
+	rules, err := RulesOf(p.cfg)
+	model, err2 := ModelOf(p.cfg)
+	if err != nil || err2 != nil {
+		return // New has proved both
+	}
+	for _, f := range []struct {
+		family  string
+		newest  uint32
+		differs bool
 	}{
-		{"shards", was.Shards != is.Shards}, {"inputs.partitioner", was.Partitioner != is.Partitioner}, {"epoch", was.Epoch != is.Epoch},
-		{"currency", was.Currency != is.Currency}, {"minor_digits", was.Digits != is.Digits}, {"time.zone", was.Zone != is.Zone},
-		{"rules", was.Rules != is.Rules}, {"churn", was.Churn != is.Churn},
+		{parameters.RulesFamily, set.Newest.Rules, !set.Rules[set.Newest.Rules].Same(&rules)},
+		{parameters.ModelFamily, set.Newest.Model, !set.Models[set.Newest.Model].Same(&model)},
 	} {
-		if k.diff {
-			keys = append(keys, k.key)
+		p.metrics.fileDiffers(f.family, f.differs)
+		if _, before := p.compared.LoadOrStore(fmt.Sprint(f.family, f.newest), true); f.differs && !before {
+			p.log.Warn("the configuration file differs from what is published, which counts", "family", f.family, "version", f.newest)
 		}
 	}
-	return fmt.Errorf("the state was made with another %s than the configuration has now: change it back, or begin a new application (another app)", strings.Join(keys, ", "))
 }

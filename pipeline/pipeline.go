@@ -7,8 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math"
+	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
 )
@@ -45,26 +50,39 @@ type Pipeline struct {
 	cfg      config.Config
 	deps     Deps
 	log      *slog.Logger
-	params   *state.Parameters
+	first    *state.Parameters // those of the file
 	liveFrom state.Instant
 	metrics  *metrics
+	tail     *parameters.Tail
+	proved   proved
+	compared sync.Map // versions with which the file has been compared
 
 	// Set by Run.
 	dir        *store.Dir
 	cache      *pebble.Cache
 	shards     atomic.Int32
+	epoch      atomic.Int64
 	partitions map[string]int32
-	tombstones time.Duration // the changelog's delete.retention.ms
+	tombstones time.Duration                    // the changelog's delete.retention.ms
+	batches    atomic.Pointer[map[string]int32] // most bytes of a batch, by own topic
 	wanted     []viewRequests
 	board      board
 	owners     owners
-	fail       func(error) // ends Run
-	joined     atomic.Bool // the group has given us shards, or told us that there are none for us
+	fail       func(error)                // ends Run
+	member     atomic.Pointer[membership] // while Run runs
 
 	idle    time.Duration // longest wait for records when nothing else is to do
-	backoff time.Duration // first wait before a closed shard is acquired again
+	backoff time.Duration // first wait before a closed shard is acquired again; it doubles up to forty times of it
 
-	touched func(*kgo.Record) // only tests: called with each record before it is decoded
+	again   time.Duration // wait before a stopped shard is looked at again
+	recheck time.Duration // between looks at the settings of the own topics
+	look    time.Duration // between looks at ends and clocks
+	room    time.Duration // between looks at the room on the disk
+	stuck   time.Duration // what a store may take at most for what takes milliseconds
+	share   int           // bytes of the changelog that are written to a store at once when it is restored
+	wall    func() time.Time
+
+	touched func(where string, what any) // only tests: called where our own code may fail
 }
 
 // New checks the configuration and proves the rule set; it starts nothing.
@@ -74,11 +92,14 @@ func New(cfg config.Config, deps Deps) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		cfg: cfg, deps: deps, log: deps.Log, board: newBoard(), idle: 100 * time.Millisecond, backoff: 50 * time.Millisecond,
+		again: 30 * time.Second, recheck: 10 * time.Minute, look: 5 * time.Second, room: 2 * time.Second, stuck: 10 * time.Second, share: 1 << 20, wall: time.Now,
 	}
 	var err error
-	if p.params, err = Parameters(cfg); err != nil {
+	if p.first, err = FirstParameters(cfg); err != nil {
 		return nil, err
 	}
+	p.proved.all = map[provedOf]*state.Parameters{}
+	p.tail = parameters.NewTail(p.client, cfg.App, p.log)
 	if cfg.Time.Clock == "manual" {
 		if deps.Manual == nil {
 			return nil, errors.New("time.clock is manual, which only simulate and demo can drive: set it to broker")
@@ -101,21 +122,36 @@ func New(cfg config.Config, deps Deps) (*Pipeline, error) {
 	return p, nil
 }
 
-// client makes a client. Options are made anew for each, since clients keep parts of them and change those.
+// client makes a client.
 func (p *Pipeline) client(more ...kgo.Opt) (*kgo.Client, error) {
-	opts, err := ClientOptions(p.cfg.Kafka)
-	if err != nil {
-		return nil, err
-	}
-	cl, err := kgo.NewClient(append(append(opts, p.deps.Client...), more...)...)
-	if err != nil {
-		return nil, fmt.Errorf("make client: %w", err)
-	}
-	return cl, nil
+	return Connector(p.cfg.Kafka, p.deps.Client...)(more...)
 }
 
-// Params are the scoring parameters.
-func (p *Pipeline) Params() *state.Parameters { return p.params }
+// Epoch is the epoch of the application; known while Run runs.
+func (p *Pipeline) Epoch() int { return int(p.epoch.Load()) }
+
+// published reads what is published, before anything else is begun. While a reset is not finished nobody may own a shard.
+func (p *Pipeline) published(ctx context.Context) (parameters.Set, error) {
+	set, err := parameters.Read(ctx, p.client, p.cfg.App)
+	if err == nil {
+		err = errors.Join(ready(set), set.Complete())
+	}
+	if err == nil {
+		p.epoch.Store(int64(set.Epoch.Epoch))
+	}
+	return set, err
+}
+
+// ready refuses what a reset or an import has left in the middle.
+func ready(set parameters.Set) error {
+	switch e := set.Epoch; {
+	case e.Reset != nil:
+		return &stopError{"reset_unfinished", fmt.Errorf("a reset to epoch %d has begun and is not finished: run \"asiduo reset\" again", e.Epoch)}
+	case e.Import != nil:
+		return &stopError{"import_unfinished", fmt.Errorf("an import of %s has begun and is not finished: run \"asiduo import\" again", e.Import.Snapshot)}
+	}
+	return nil
+}
 
 // Run serves the shards the group gives to this process, until ctx ends, which is not an error, or something is wrong
 // that no other attempt will heal. When it returns, everything it started has ended.
@@ -136,6 +172,10 @@ func (p *Pipeline) Run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	p.fail = cancel
+	var tail sync.WaitGroup
+	tail.Go(func() { p.tail.Run(ctx) })
+	defer tail.Wait()
+	defer cancel(nil)
 	m, err := p.join()
 	if err != nil {
 		return err
@@ -161,11 +201,20 @@ func (p *Pipeline) prepare(ctx context.Context) error {
 	var shards int32
 	var warnings []string
 	if err := patiently(ctx, func() (err error) {
-		shards, warnings, err = Layout(ctx, adm, p.cfg)
-		if err == nil {
-			p.partitions, err = InputPartitions(ctx, adm, p.cfg)
+		if _, err = p.published(ctx); err != nil && !errors.Is(err, parameters.ErrNone) { // a reset may have taken topics away
+			return err
 		}
-		return err
+		none := err
+		if shards, warnings, err = Layout(ctx, adm, p.cfg); err != nil {
+			return err
+		}
+		if err = p.checkSettings(ctx, adm); err != nil {
+			return err
+		}
+		if p.partitions, err = InputPartitions(ctx, adm, p.cfg); err != nil {
+			return err
+		}
+		return none
 	}); err != nil {
 		return err
 	}
@@ -174,16 +223,17 @@ func (p *Pipeline) prepare(ctx context.Context) error {
 	}
 	p.wanted = make([]viewRequests, shards)
 	p.shards.Store(shards)
+	p.metrics.shards.Set(float64(shards))
 	p.tombstones = tombstoneLife(ctx, adm, changelogTopic(p.cfg.App))
 	return nil
 }
 
-// patiently tries for half a minute while brokers say that it may work another time, as they do while they elect
-// leaders.
+// patiently tries for half a minute while it may work another time: brokers say so while they elect leaders, and
+// connections fail. They have answered before, so neither is a wrong address or password.
 func patiently(ctx context.Context, try func() error) error {
 	for began := time.Now(); ; {
 		err := try()
-		if why, ok := errors.AsType[*kerr.Error](err); !ok || !why.Retriable || time.Since(began) > 30*time.Second {
+		if !passing(err) || time.Since(began) > 30*time.Second {
 			return err
 		}
 		select {
@@ -192,6 +242,15 @@ func patiently(ctx context.Context, try func() error) error {
 		case <-time.After(250 * time.Millisecond):
 		}
 	}
+}
+
+// passing says whether what brokers that have answered before now say, or do not say, may pass.
+func passing(err error) bool {
+	if why, ok := errors.AsType[*kerr.Error](err); ok {
+		return why.Retriable || why == kerr.UnknownServerError
+	}
+	_, broken := errors.AsType[*net.OpError](err)
+	return broken || errors.Is(err, io.EOF)
 }
 
 // tombstoneLife is how long the changelog keeps deletions for readers that come late; a day if it does not tell.
@@ -203,7 +262,7 @@ func tombstoneLife(ctx context.Context, adm *kadm.Client, topic string) time.Dur
 					continue
 				}
 				if ms, err := strconv.ParseInt(kv.MaybeValue(), 10, 64); err == nil {
-					return time.Duration(ms) * time.Millisecond
+					return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 				}
 			}
 		}

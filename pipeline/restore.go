@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,18 +28,21 @@ func (s *shard) restore(ctx context.Context, owner int64) error {
 	began := time.Now()
 	was, found := s.mark, s.mark.Owner != ""
 	if found && was.TopicID != s.ids[changelogTopic(s.p.cfg.App)] {
-		return fmt.Errorf("%w: the changelog was deleted and made again", errDiverged)
+		return s.recreated(ctx, &was)
 	}
-	r := restoring{shard: s, batch: s.store.NewBatch(), fresh: was.Written}
+	if found && owner <= was.Offset {
+		return fmt.Errorf("%w: the changelog ends at offset %d, the store is at %d", errDiverged, owner, was.Offset)
+	}
+	f := s.filling(was)
 	if !found {
-		r.fresh = began.UnixMilli()
+		f.fresh = began.UnixMilli()
 	}
-	defer func() { r.batch.Discard() }()
+	defer func() { f.batch.Discard() }()
 	for first := true; ; {
 		step, cancel := context.WithTimeout(ctx, time.Minute) // bounded by progress: there may be much to read
 		fetched := s.cl.PollRecords(step, 10_000)
 		cancel()
-		if err := s.waitForRoom(ctx); err != nil {
+		if err := s.waitForRoom(ctx, "restoring"); err != nil {
 			return err
 		}
 		for _, e := range fetched.Errors() {
@@ -58,9 +60,9 @@ func (s *shard) restore(ctx context.Context, owner int64) error {
 			}
 			first = false
 			if record.Offset >= owner {
-				return r.finish(record, owner, was, found, began)
+				return s.finish(ctx, f, record, owner, was, began)
 			}
-			if err := r.take(record); err != nil {
+			if err := f.take(record); err != nil {
 				return err
 			}
 		}
@@ -73,8 +75,8 @@ func (s *shard) restore(ctx context.Context, owner int64) error {
 // during an ownership can raise a false alarm, which costs a rebuild.
 func (s *shard) verify(ctx context.Context, was *store.Mark, first *kgo.Record) error {
 	if first.Offset == was.Offset {
-		var c store.Checkpoint
-		if string(first.Key) != checkpointKey || json.Unmarshal(first.Value, &c) != nil || c.Owner != was.Owner || c.Cycle != was.Cycle {
+		c, err := store.ReadCheckpoint(first.Value)
+		if string(first.Key) != checkpointKey || err != nil || c.Owner != was.Owner || c.Cycle != was.Cycle {
 			return fmt.Errorf("%w: its checkpoint is not at offset %d", errDiverged, was.Offset)
 		}
 		return nil
@@ -102,94 +104,129 @@ func (s *shard) verify(ctx context.Context, was *store.Mark, first *kgo.Record) 
 	return nil
 }
 
-// restoring is a restore under way.
-type restoring struct {
-	*shard
+func (s *shard) filling(was store.Mark) *filling {
+	return &filling{
+		shard: s.id, topicID: s.ids[changelogTopic(s.p.cfg.App)], store: s.store, batch: s.store.NewBatch(), mark: was, fresh: was.Written,
+		share: s.p.share, write: s.fill,
+	}
+}
+
+// filling is a store that takes records of its partition of the changelog.
+type filling struct {
+	shard        int32
+	topicID      string // of the changelog
+	store        *store.Store
 	batch        *store.Batch
+	mark         store.Mark // of the last checkpoint that was taken
 	customer     state.Customer
 	interactions state.Interactions
 	records      int
 	fresh        int64 // the brokers' time at which what has been read was complete, ms
+
+	share int                             // bytes from which a batch is written at a checkpoint; four times as many wait for none
+	write func(commit func() error) error // calls commit
 }
 
-func (r *restoring) take(record *kgo.Record) error {
+func (f *filling) take(record *kgo.Record) error {
 	if record.Attrs.IsControl() {
 		return nil
 	}
-	r.records++
+	f.records++
 	switch key := record.Key; {
 	case string(key) == ownerKey:
 	case string(key) == checkpointKey:
-		var c store.Checkpoint
-		if err := json.Unmarshal(record.Value, &c); err != nil {
-			return &stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: checkpoint is not readable: %w", r.id, record.Offset, err)}
-		}
-		r.mark = store.Mark{Checkpoint: c, Position: store.Position{
-			TopicID: r.ids[changelogTopic(r.p.cfg.App)], Offset: record.Offset, Epoch: record.LeaderEpoch, Written: r.fresh,
-		}}
-		if err := r.batch.SetMark(&r.mark); err != nil {
+		c, err := decodeCheckpoint(record)
+		if err != nil {
 			return err
+		}
+		f.mark = store.Mark{Checkpoint: c, Position: store.Position{
+			TopicID: f.topicID, Offset: record.Offset, Epoch: record.LeaderEpoch, Written: f.fresh,
+		}}
+		if err := f.batch.SetMark(&f.mark); err != nil {
+			return err
+		}
+		if f.batch.Len() > f.share {
+			return f.flush()
 		}
 	case store.IsCustomerKey(key), store.IsInteractionsKey(key):
-		if err := r.check(record); err != nil {
+		if err := f.check(record); err != nil {
 			return err
 		}
-		if err := r.batch.Put(key, record.Value); err != nil {
+		if err := f.batch.Put(key, record.Value); err != nil {
 			return err
 		}
 	default:
-		return &stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: unknown key: was it written by a newer release, or by somebody else?", r.id, record.Offset)}
+		return &stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: unknown key: was it written by a newer release, or by somebody else?", f.shard, record.Offset)}
 	}
-	if r.batch.Len() > 1<<20 {
-		if err := r.batch.Commit(); err != nil {
-			return err
-		}
-		r.batch = r.store.NewBatch()
+	if f.batch.Len() <= 4*f.share {
+		return nil
 	}
-	return nil
+	// Compaction removes checkpoints. What is written between two of them is no state that ever was: until the next one
+	// the store has no mark, and nobody goes on from it.
+	if err := f.batch.Unmark(); err != nil {
+		return err
+	}
+	return f.flush()
+}
+
+// flush makes what was taken true.
+func (f *filling) flush() error {
+	err := f.write(f.batch.Commit)
+	f.batch = f.store.NewBatch()
+	return err
+}
+
+// fill writes records of the changelog to the store of a shard that is being restored.
+func (s *shard) fill(commit func() error) error {
+	if err := s.guarded(commit); err != nil {
+		return err
+	}
+	return s.at(WithinRestore)
 }
 
 // check proves that a record of the state can be read, and writes the timer of a customer as it leaves it. Entries of
 // older versions stay; they are dropped when they come up.
-func (r *restoring) check(record *kgo.Record) (err error) {
+func (f *filling) check(record *kgo.Record) (err error) {
 	if len(record.Value) == 0 {
 		return nil
 	}
 	customer := store.IsCustomerKey(record.Key)
 	if customer {
-		err = r.customer.Decode(record.Value)
+		err = f.customer.Decode(record.Value)
 	} else {
-		err = r.interactions.Decode(record.Value)
+		err = f.interactions.Decode(record.Value)
 	}
 	if err != nil {
-		return lasting(&stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: %w", r.id, record.Offset, err)})
+		return lasting(&stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: %w", f.shard, record.Offset, err)})
 	}
 	if !customer {
 		return nil
 	}
-	return r.batch.Arm(r.customer.Due, store.CustomerID(record.Key))
+	return f.batch.Arm(f.customer.Due, store.CustomerID(record.Key))
 }
 
 // finish is reached at the owner record, or beyond it if a newer owner's record made compaction take ours.
-func (r *restoring) finish(record *kgo.Record, owner int64, was store.Mark, found bool, began time.Time) error {
-	if record.Offset != owner || string(record.Key) != ownerKey || !strings.Contains(string(record.Value), r.owner) {
+func (s *shard) finish(ctx context.Context, f *filling, record *kgo.Record, owner int64, was store.Mark, began time.Time) error {
+	if record.Offset != owner || string(record.Key) != ownerKey || !strings.Contains(string(record.Value), s.owner) {
 		return errFenced
 	}
-	s := r.shard
-	if limit := s.p.tombstones / 2; found && limit > 0 && record.Timestamp.UnixMilli()-was.Written > limit.Milliseconds() {
+	if limit := s.p.tombstones / 2; was.Owner != "" && limit > 0 && record.Timestamp.UnixMilli()-was.Written > limit.Milliseconds() {
 		return fmt.Errorf("%w: it is older than half of the changelog's delete.retention.ms, deletions may have been forgotten", errDiverged)
 	}
-	s.epoch = record.LeaderEpoch
-	s.clock.anchor(record.Timestamp, s.ended)
-	s.p.metrics.restored.WithLabelValues(label(s.id)).Add(float64(r.records))
-	s.p.log.Info("shard restored", "shard", s.id, "records", r.records, "cycle", s.mark.Cycle, "took", time.Since(began).Round(time.Millisecond))
-	if s.mark.Owner != "" { // the store is now as fresh as the owner record
-		s.mark.Written = record.Timestamp.UnixMilli()
-		if err := r.batch.SetMark(&s.mark); err != nil {
+	s.mark, s.epoch = f.mark, record.LeaderEpoch
+	if s.mark.Owner == "" {
+		if err := s.changelogLost(ctx); err != nil {
 			return err
 		}
 	}
-	err := r.batch.Commit()
-	r.batch = s.store.NewBatch() // discarded by restore
-	return err
+	s.clock.anchor(record.Timestamp, s.ended)
+	s.p.metrics.restored.WithLabelValues(label(s.id)).Add(float64(f.records))
+	s.p.log.Info("shard restored", "shard", s.id, "from", was.Cycle, "records", f.records, "cycle", s.mark.Cycle, "took", time.Since(began).Round(time.Millisecond))
+	if s.mark.Owner != "" { // the store is now as fresh as the owner record
+		s.mark.Written = record.Timestamp.UnixMilli()
+		if err := f.batch.SetMark(&s.mark); err != nil {
+			return err
+		}
+	}
+	return f.flush()
 }

@@ -6,13 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/asiduo/asiduo/sinks/events"
+	"github.com/asiduo/asiduo/pipeline/transaction"
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
 )
@@ -31,15 +30,21 @@ type shard struct {
 	clock clock
 	ended time.Time         // when the last transaction had ended
 	ids   map[string]string // topic ids as they were when the shard was acquired
+	made  store.Made        // what the state is made with
+
+	purchases int32 // partitions of the purchases, those of all shards
 
 	dec     *decoder
-	enc     *events.Encoder
+	adopted adopted
+	people  people
 	place   Partitioner
 	overlay *overlay
 	cycle   cycle
 	silence horizon
-	pending []*kgo.Record // polled, not yet in a cycle
+	pending []*kgo.Record                // polled, not yet in a cycle
+	unread  []*kgo.ErrDecompressTooLarge // batches that came up after them and cannot be read
 	next    map[string]map[int32]int64
+	missing []lost // of the inputs, until a cycle has told it
 	poison  *poisoned
 }
 
@@ -52,6 +57,7 @@ const (
 	AfterInit     Step = "after_init"
 	BeforeOwner   Step = "before_owner" // before the owner record's transaction ends
 	AfterOwner    Step = "after_owner"
+	WithinRestore Step = "within_restore" // after records of the changelog were written to the store
 	AfterRestore  Step = "after_restore"
 	BeforeProduce Step = "before_produce"
 	BeforeEnd     Step = "before_end"
@@ -87,7 +93,7 @@ func transactionalID(app string, shard int32) string { return fmt.Sprintf("%s-%d
 // acquire makes this process the only owner of the shard and its store equal to the changelog. It ends with ctx.
 func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *shard, err error) {
 	s := &shard{p: p, id: id, owner: rand.Text(), poison: poison}
-	s.clock.kind, s.clock.manual = p.cfg.Time.Clock, p.deps.Manual
+	s.clock.kind, s.clock.manual, s.clock.wall = p.cfg.Time.Clock, p.deps.Manual, p.wall
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v", v)
@@ -112,6 +118,10 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if err := s.at(AfterInit); err != nil {
 		return nil, err
 	}
+	set, err := p.fresh(ctx, s.cl)
+	if err != nil {
+		return nil, err
+	}
 	look, err := lookAround(ctx, s.adm, p.cfg)
 	if err != nil {
 		return nil, err
@@ -119,7 +129,10 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if look.shards != p.Shards() {
 		return nil, &stopError{"configuration_changed", fmt.Errorf("the changelog has %d partitions now, it had %d: the number of shards is fixed when the topics are created", look.shards, p.Shards())}
 	}
-	s.ids = look.ids
+	s.ids, s.made = look.ids, p.made(set.Epoch.Epoch)
+	if err := p.checkSettings(ctx, s.adm); err != nil {
+		return nil, err
+	}
 	value, err := json.Marshal(map[string]string{"owner": s.owner, "instance": p.dir.Instance})
 	if err != nil {
 		return nil, err
@@ -135,8 +148,11 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if err := s.at(AfterRestore); err != nil {
 		return nil, err
 	}
-	if was := s.mark.Made; s.mark.Owner != "" && was != p.made() {
-		return nil, &stopError{"configuration_changed", madeError(was, p.made())}
+	if was := s.mark.Made; s.mark.Owner != "" && was != s.made {
+		return nil, &stopError{"configuration_changed", madeError(was, s.made)}
+	}
+	if err := s.goOn(set); err != nil {
+		return nil, err
 	}
 	return s, s.resume(soft, look)
 }
@@ -145,11 +161,11 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 func (s *shard) open() (err error) {
 	p := s.p
 	if s.store, err = store.Open(p.dir.Shard(s.id), p.storeOptions(s.id)); err != nil {
-		if !store.Corrupt(err) && !errors.Is(err, fs.ErrNotExist) { // a power cut may lose a file's name
+		if !store.Damaged(err) {
 			return err
 		}
 		p.log.Warn("store does not open and is set aside", "shard", s.id, "err", err)
-		p.metrics.rebuilds.WithLabelValues("corrupt").Inc()
+		p.metrics.rebuilds.WithLabelValues(rebuilding(err)).Inc()
 		if err := p.dir.SetAside(s.id); err != nil {
 			return err
 		}
@@ -164,6 +180,10 @@ func (s *shard) open() (err error) {
 	from := kgo.NewOffset().AtStart()
 	if found {
 		from = kgo.NewOffset().At(s.mark.Offset)
+	} else if bare, err := s.store.Bare(); err != nil {
+		return err
+	} else if !bare {
+		return fmt.Errorf("%w: it has records and no mark, its restore has not come to a checkpoint", errDiverged)
 	}
 	c := p.cfg.Cycle
 	if s.cl, err = p.client(
@@ -173,8 +193,8 @@ func (s *shard) open() (err error) {
 		kgo.KeepControlRecords(), // our position must pass them to reach the end
 		kgo.FetchMaxBytes(int32(c.FetchBuffer.Bytes())), kgo.FetchMaxPartitionBytes(int32(min(c.FetchBuffer.Bytes()/2, 2<<20))),
 		kgo.MaxConcurrentFetches(1), kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.MaxDecompressBatchBytes(4*int(c.FetchBuffer.Bytes())+2*p.cfg.Limits.MaxRecordBytes),
-		kgo.MaxBufferedRecords(1<<20), kgo.ProducerLinger(50*time.Millisecond), // flushed at the end of each cycle
+		kgo.MaxDecompressBatchBytes(maxBatchBytes(p.cfg)),
+		kgo.ProducerBatchMaxBytesFn(p.batchLimit), kgo.MaxBufferedRecords(1<<20), kgo.ProducerLinger(50*time.Millisecond), // flushed at the end of each cycle
 	); err != nil {
 		return err
 	}
@@ -185,31 +205,18 @@ func (s *shard) open() (err error) {
 // resume turns the client from the changelog to the inputs, at the last checkpoint.
 func (s *shard) resume(ctx context.Context, look *layout) (err error) {
 	p := s.p
-	s.next = map[string]map[int32]int64{}
+	if s.next, s.missing, err = s.resumeAt(ctx, look); err != nil {
+		return err
+	}
+	if len(s.missing) > 0 && p.cfg.Inputs.Lost == "stop" {
+		return &stopError{s.missing[0].reason, errors.New(s.missing[0].why)}
+	}
+	s.purchases = look.partitions[p.cfg.Inputs.Purchases]
 	from := map[string]map[int32]kgo.Offset{}
-	starts, err := s.adm.ListStartOffsets(ctx, InputTopics(p.cfg)...)
-	if err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("ask where the inputs begin: %w", err)
-	}
-	for _, topic := range InputTopics(p.cfg) {
-		was := s.mark.Inputs[topic]
-		if was.TopicID != "" && was.TopicID != look.ids[topic] {
-			return &stopError{"input_recreated", fmt.Errorf("input topic %q was deleted and made again (id %s, was %s): its offsets mean other records now", topic, look.ids[topic], was.TopicID)}
-		}
-		s.next[topic], from[topic] = map[int32]int64{}, map[int32]kgo.Offset{}
-		for n := s.id; n < look.partitions[topic]; n += look.shards {
-			start, _ := starts.Lookup(topic, n)
-			next, ok := was.Next[n]
-			if !ok {
-				next = start.Offset
-			}
-			if next < start.Offset {
-				return truncated(topic, n)
-			}
-			s.next[topic][n], from[topic][n] = next, kgo.NewOffset().At(next)
+	for topic, at := range s.next {
+		from[topic] = map[int32]kgo.Offset{}
+		for n, next := range at {
+			from[topic][n] = kgo.NewOffset().At(next)
 		}
 	}
 	if s.dec, err = newDecoder(p.cfg); err != nil {
@@ -218,35 +225,21 @@ func (s *shard) resume(ctx context.Context, look *layout) (err error) {
 	if s.place, err = NewPartitioner(p.cfg.Inputs.Partitioner); err != nil {
 		return err
 	}
-	s.enc = events.New(p.cfg.App, p.cfg.Epoch, p.params, p.cfg.Currency, p.cfg.Digits())
 	s.overlay = newOverlay(s.store, newHotCache(p.cfg.State.HotCache.Bytes()/int64(p.Shards())))
 	s.silence.played = s.mark.Horizon
+	if err := s.beginCount(); err != nil {
+		return err
+	}
 	s.cl.RemoveConsumePartitions(map[string][]int32{changelogTopic(p.cfg.App): {s.id}})
 	s.cl.AddConsumePartitions(from)
 	return nil
 }
 
-func truncated(topic string, partition int32) error {
-	return &stopError{"input_truncated", fmt.Errorf("input %s/%d no longer has the records at our position: they were deleted before they were read", topic, partition)}
-}
-
 // transact is the only place that ends a transaction. After an error the shard is closed, so nothing is aborted here:
 // the next owner's InitProducerID does it.
 func (s *shard) transact(ctx context.Context, rs []*kgo.Record, before, after Step) error {
-	if err := s.cl.BeginTransaction(); err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	var first kgo.FirstErrPromise
-	for _, r := range rs {
-		s.cl.Produce(ctx, r, first.Promise())
-	}
-	// Flush honours ctx; waiting for the promises alone would hang while a broker is away. EndTransaction returns nil
-	// after committing only what succeeded, so every promise is looked at before.
-	if err := s.cl.Flush(ctx); err != nil {
-		return fmt.Errorf("flush: %w", err)
-	}
-	if err := first.Err(); err != nil {
-		return fmt.Errorf("produce: %w", err)
+	if err := transaction.Write(ctx, s.cl, rs); err != nil {
+		return err
 	}
 	if err := s.at(before); err != nil {
 		return err
@@ -268,6 +261,13 @@ func (s *shard) at(step Step) error {
 	return s.p.deps.Interrupt(s.id, step)
 }
 
+func rebuilding(why error) string {
+	if errors.Is(why, errDiverged) {
+		return "diverged"
+	}
+	return "corrupt"
+}
+
 // close ends the client and the store. After an error what the store has in memory is not worth writing: the changelog
 // has it.
 func (s *shard) close(why error) {
@@ -277,12 +277,12 @@ func (s *shard) close(why error) {
 	if s.store == nil {
 		return
 	}
-	if err := s.store.Close(why == nil); err != nil {
+	if err := s.guarded(func() error { return s.store.Close(why == nil) }); err != nil {
 		s.p.log.Warn("close store", "shard", s.id, "err", err)
 	}
 	if errors.Is(why, errDiverged) || store.Corrupt(why) {
 		s.p.log.Warn("store is set aside and will be rebuilt from the changelog", "shard", s.id, "err", why)
-		s.p.metrics.rebuilds.WithLabelValues("diverged").Inc()
+		s.p.metrics.rebuilds.WithLabelValues(rebuilding(why)).Inc()
 		if err := s.p.dir.SetAside(s.id); err != nil {
 			s.p.log.Error("set store aside", "shard", s.id, "err", err)
 		}

@@ -1,11 +1,12 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,16 +30,19 @@ type shop struct {
 	ends map[string]map[int32]int64 // of the inputs, as written
 	who  [2]string                  // a customer of each shard
 
-	disk     *vfs.MemFS
+	cluster  *kfake.Cluster
+	disk     vfs.FS
+	clock    Manual
+	log      logged
 	pipe     *Pipeline
 	registry *prometheus.Registry
 	stop     func() // ends the process and returns when it has ended
 }
 
-func newShop(t *testing.T) *shop {
+func newShop(t *testing.T, opts ...kfake.Opt) *shop {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.SeedTopics(2, "purchases", "interactions"),
-		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.SeedTopics(2, "purchases", "interactions"),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"})}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +56,8 @@ func newShop(t *testing.T) *shop {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	s := &shop{t: t, cfg: cfg, cl: cl, adm: kadm.NewClient(cl), ends: map[string]map[int32]int64{}, disk: vfs.NewMem()}
-	if _, err := CreateTopics(t.Context(), s.adm, cfg, 2); err != nil {
+	s := &shop{t: t, cfg: cfg, cluster: cluster, cl: cl, adm: kadm.NewClient(cl), ends: map[string]map[int32]int64{}, disk: vfs.NewMem()}
+	if _, err := Init(t.Context(), s.adm, cfg, 2, 1); err != nil {
 		t.Fatal(err)
 	}
 	place, err := NewPartitioner("murmur2")
@@ -67,18 +71,34 @@ func newShop(t *testing.T) *shop {
 	return s
 }
 
+// logged is a log that may be read while it is written.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// lines are those that contain a text.
+func (l *logged) lines(text string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		if strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
 // start runs a process on the shop's disk.
 func (s *shop) start(change ...func(*Pipeline)) {
 	s.t.Helper()
-	s.registry = prometheus.NewRegistry()
-	pipe, err := New(s.cfg, Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Registry: s.registry, FS: s.disk, Manual: &Manual{}})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for _, f := range change {
-		f(pipe)
-	}
-	s.pipe = pipe
+	pipe := s.process(change...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- pipe.Run(ctx) }()
@@ -93,6 +113,23 @@ func (s *shop) start(change ...func(*Pipeline)) {
 		}
 	}
 	s.t.Cleanup(s.stop)
+}
+
+// process makes a process that does not run yet.
+func (s *shop) process(change ...func(*Pipeline)) *Pipeline {
+	s.t.Helper()
+	s.registry = prometheus.NewRegistry()
+	pipe, err := New(s.cfg, Deps{Log: slog.New(slog.NewTextHandler(&s.log, nil)), Registry: s.registry, FS: s.disk, Manual: &s.clock, Client: []kgo.Opt{
+		kgo.MetadataMinAge(10 * time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return time.Millisecond }),
+	}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range change {
+		f(pipe)
+	}
+	s.pipe = pipe
+	return pipe
 }
 
 // order is a purchase of a customer, with other members instead of its own if they are given.
@@ -121,6 +158,28 @@ func (s *shop) buy(id string) {
 	s.t.Helper()
 	for shard, who := range s.who {
 		s.put("purchases", int32(shard), who, order(who, id))
+	}
+}
+
+// crowd writes one order of each of many customers.
+func (s *shop) crowd(n int) {
+	s.t.Helper()
+	place, err := NewPartitioner("murmur2")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if s.ends["purchases"] == nil {
+		s.ends["purchases"] = map[int32]int64{}
+	}
+	var all []*kgo.Record
+	for i := range n {
+		who := fmt.Sprintf("%x", i*7919)
+		shard := place([]byte(who), 2)
+		all = append(all, &kgo.Record{Topic: "purchases", Partition: shard, Key: []byte(who), Value: []byte(order(who, who)), Timestamp: time.UnixMilli(draftedAt)})
+		s.ends["purchases"][shard]++
+	}
+	if err := s.cl.ProduceSync(s.t.Context(), all...).FirstErr(); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
@@ -187,7 +246,8 @@ func (s *shop) counter(name, value string) (sum float64) {
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
 				if l.GetValue() == value {
-					sum += m.GetCounter().GetValue()
+					sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+					break
 				}
 			}
 		}
@@ -195,10 +255,48 @@ func (s *shop) counter(name, value string) (sum float64) {
 	return sum
 }
 
+// gauge is the value of a metric without labels.
+func (s *shop) gauge(name string) (v float64) {
+	s.t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			v = f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	return v
+}
+
 // letters are the dead letters: reason by place.
 func (s *shop) letters() map[string]string {
 	s.t.Helper()
-	topic := s.cfg.App + "." + events.DeadLetters
+	found := map[string]string{}
+	for _, r := range s.out(events.DeadLetters) {
+		h := headersOf(r)
+		at := h[events.TopicHeader] + "/" + h[events.PartitionHeader] + "@" + h[events.OffsetHeader]
+		if found[at] != "" {
+			s.t.Errorf("two dead letters of %s", at)
+		}
+		found[at] = h[events.ReasonHeader]
+	}
+	return found
+}
+
+func headersOf(r *kgo.Record) map[string]string {
+	h := map[string]string{}
+	for _, kv := range r.Headers {
+		h[kv.Key] = string(kv.Value)
+	}
+	return h
+}
+
+// out are the committed records of an output.
+func (s *shop) out(output string) (rs []*kgo.Record) {
+	s.t.Helper()
+	topic := s.cfg.App + "." + output
 	ends, err := s.adm.ListEndOffsets(s.t.Context(), topic)
 	if err != nil {
 		s.t.Fatal(err)
@@ -208,27 +306,17 @@ func (s *shop) letters() map[string]string {
 		s.t.Fatal(err)
 	}
 	defer cl.Close()
-	found, next := map[string]string{}, map[int32]int64{}
+	next := map[int32]int64{}
 	for next[0] < ends[topic][0].Offset || next[1] < ends[topic][1].Offset {
 		fetched := cl.PollFetches(s.t.Context())
 		if err := fetched.Err(); err != nil {
 			s.t.Fatal(err)
 		}
 		for r := range fetched.RecordsAll() {
-			next[r.Partition] = r.Offset + 1
-			if r.Attrs.IsControl() {
-				continue
+			if next[r.Partition] = r.Offset + 1; !r.Attrs.IsControl() {
+				rs = append(rs, r)
 			}
-			h := map[string]string{}
-			for _, kv := range r.Headers {
-				h[kv.Key] = string(kv.Value)
-			}
-			at := h[events.TopicHeader] + "/" + h[events.PartitionHeader] + "@" + h[events.OffsetHeader]
-			if found[at] != "" {
-				s.t.Errorf("two dead letters of %s", at)
-			}
-			found[at] = h[events.ReasonHeader]
 		}
 	}
-	return found
+	return rs
 }

@@ -2,7 +2,10 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
@@ -43,7 +46,7 @@ func (s *shard) ask(ctx context.Context) {
 	default:
 	}
 	now, known := s.clock.now()
-	if !known || h.asking != nil {
+	if !known || h.asking != nil || s.clock.doubted() {
 		return
 	}
 	manual := s.clock.kind == "manual"
@@ -64,8 +67,8 @@ func (s *shard) ask(ctx context.Context) {
 		defer cancel()
 		topic := s.p.cfg.Inputs.Purchases
 		ends, err := s.adm.ListEndOffsets(ctx, topic)
-		if a.err = err; err == nil {
-			a.err = ends.Error()
+		if a.err = errors.Join(err, ends.Error()); a.err == nil {
+			a.err = s.samePartitions(ctx)
 		}
 		for p, end := range ends[topic] {
 			if p%s.p.Shards() == s.id {
@@ -76,14 +79,33 @@ func (s *shard) ask(ctx context.Context) {
 	}(h.asking)
 }
 
+// samePartitions proves that the purchases have no partitions but those that we know of: orders may already wait in one
+// that has just been added. It asks the brokers; the client would answer from its memory, as it does for the ends.
+func (s *shard) samePartitions(ctx context.Context) error {
+	req, topic := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
+	topic.Topic = &s.p.cfg.Inputs.Purchases
+	req.Topics = append(req.Topics, topic)
+	resp, err := req.RequestWith(ctx, s.cl)
+	if err != nil {
+		return err
+	}
+	if len(resp.Topics) != 1 || int32(len(resp.Topics[0].Partitions)) != s.purchases {
+		return errors.New("the partitions are no longer those that are read")
+	}
+	return nil
+}
+
 // waitsFor says whether a timer or a reader waits for the horizon to reach an instant.
 func (s *shard) waitsFor(instant state.Instant) bool {
-	if s.p.wanted[s.id].waiting() {
+	if s.p.wanted[s.id].waiting() || !s.adopted.caughtUp {
 		return true
 	}
 	timers, err := s.store.Due(instant, 1, nil)
 	return err != nil || len(timers) > 0
 }
+
+// settled says whether all silence that may be played has been, since the shard was acquired.
+func (h *horizon) settled() bool { return h.observed > 0 && !h.more && h.played >= h.observed }
 
 // observe moves the horizon if the last answer has been reached.
 func (h *horizon) observe(next map[int32]int64) {
@@ -121,6 +143,9 @@ func (s *shard) playSilence() (err error) {
 		}
 	}
 	h.played = max(h.played, played)
+	if !s.adopted.caughtUp && h.settled() {
+		s.adopted.caughtUp, s.adopted.news = true, true
+	}
 	return nil
 }
 
@@ -128,7 +153,8 @@ func (s *shard) playSilence() (err error) {
 // on since.
 func (s *shard) fire(t store.Timer) error {
 	c := &s.cycle
-	e, err := s.overlay.customer(t.ID, &c.customer)
+	c.who = t.ID
+	e, err := s.load(t.ID)
 	if err != nil {
 		return err
 	}
@@ -136,8 +162,11 @@ func (s *shard) fire(t store.Timer) error {
 	if c.customer.Due > s.silence.observed {
 		return nil
 	}
+	if s.p.touched != nil {
+		s.p.touched("silence", t.ID)
+	}
 	due := c.customer.Due
-	c.changes = c.customer.Advance(s.p.params, s.silence.observed, c.say, c.changes[:0])
+	c.changes = c.customer.Advance(s.adopted.is, s.silence.observed, c.say, c.changes[:0])
 	c.tally.fired(c.now - due)
 	return s.keep(e)
 }
@@ -174,7 +203,7 @@ func (s *shard) rearm() error {
 	if err := s.armTimers(b); err != nil {
 		return err
 	}
-	err := b.Commit()
+	err := s.guarded(b.Commit)
 	s.publish()
 	return err
 }

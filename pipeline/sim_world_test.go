@@ -8,8 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
-	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
@@ -28,93 +30,109 @@ import (
 	"github.com/asiduo/asiduo/state"
 )
 
-// world is a broker, its network, a clock that is driven, and the processes that come and go.
+// world is a broker, its network, a clock, and the processes that come and go. One goroutine drives it; what it draws
+// depends on the seed alone.
 type world struct {
 	t       *testing.T
+	seed    uint64
 	rng     *rand.Rand
+	c       oracle.Config
+	cfg     config.Config
 	network kfake.VirtualNetwork
 	cluster *kfake.Cluster
 	cl      *kgo.Client // of the test: never cut
+	loader  *kgo.Client // its transactional producer
 	adm     *kadm.Client
-	cfg     config.Config
-	clock   pipeline.Manual
-	ends    map[string]map[int32]int64
+	tail    *tail
+	place   pipeline.Partitioner
+
+	clock      pipeline.Manual
+	now        state.Instant // of the manual clock
+	partitions map[string]int32
+	log        []written      // in the order in which it must be read
+	ghosts     int            // orders in aborted transactions
+	open       bool           // a transaction of the loader is open
+	versions   state.Versions // the newest
+	rules      []oracle.Rules // by version, from 1 on
+	models     []oracle.Churn
+	announced  map[string]bool // by what is published
+	share      int             // bytes of the changelog written at once in a restore
+	moving     bool            // not everybody may have adopted it
+	meanwhile  []fault         // what may go wrong until then
+	down       time.Duration
+	crashes    uint64
 
 	live     map[string]*process
-	disks    map[string]*vfs.MemFS
+	disks    map[string]*disk
+	copies   map[string]*disk // old ones
+	kept     []kept
 	refusing []*kfake.FaultHandle
-	history  []string // what was done, for a seed that fails
+
+	began  time.Time
+	mu     sync.Mutex
+	events []string       // what was done
+	lines  []string       // with what the processes logged
+	seen   map[string]int // what has happened at least once
+}
+
+// written is a record of an input and the instant, by the clock that counts, at which it was surely there.
+type written struct {
+	oracle.Record
+	known int64
 }
 
 // process is one instance: its disk, its connections, and a life that a crash at a step may end.
 type process struct {
+	w      *world
 	name   string
 	pipe   *pipeline.Pipeline
-	disk   *vfs.MemFS
+	disk   *disk
 	net    *cable
 	killed atomic.Bool
-	safe   atomic.Bool // its step no longer kills it
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error
+
+	mu    sync.Mutex
+	traps []*trap
+	panic int // the next records at which our own code panics
+
+	panicked map[string]int // how often, by record
 }
 
-var errKilled = errors.New("killed")
+func (p *process) status() []pipeline.ShardStatus { return p.pipe.Status() }
 
-// cable is the connections of one process, which can be cut.
-type cable struct {
-	dialer func(context.Context, string, string) (net.Conn, error)
-	mu     sync.Mutex
-	down   bool
-	open   map[net.Conn]bool
+// trap is something that happens when a process reaches a step for the n-th time.
+type trap struct {
+	step pipeline.Step
+	n    int
+	do   string // kill, fail or stall
+	wait time.Duration
 }
 
-func (c *cable) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	c.mu.Lock()
-	down := c.down
-	c.mu.Unlock()
-	if down {
-		return nil, errors.New("no network")
-	}
-	conn, err := c.dialer(ctx, network, address)
-	if err == nil {
-		c.mu.Lock()
-		c.open[conn] = true
-		c.mu.Unlock()
-	}
-	return conn, err
-}
-
-// cut closes every connection, in the middle of whatever is under way.
-func (c *cable) cut(down bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.down = down
-	for conn := range c.open {
-		_ = conn.Close()
-	}
-	clear(c.open)
-}
+var (
+	errKilled   = errors.New("killed")
+	errStumbled = errors.New("stumbled")
+)
 
 func newWorld(t *testing.T, seed uint64, c oracle.Config) *world {
 	t.Helper()
 	w := &world{
-		t: t, rng: rand.New(rand.NewPCG(seed, 1)), ends: map[string]map[int32]int64{}, live: map[string]*process{}, disks: map[string]*vfs.MemFS{},
-		cfg: configOf(t, c),
+		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), c: c, cfg: configOf(t, c), partitions: map[string]int32{},
+		live: map[string]*process{}, disks: map[string]*disk{}, copies: map[string]*disk{}, seen: map[string]int{}, began: time.Now(),
+		versions: state.Versions{Rules: 1, Model: 1}, rules: []oracle.Rules{c.Rules}, models: []oracle.Churn{c.Churn}, announced: map[string]bool{},
 	}
-	var err error
-	w.cluster, err = kfake.NewCluster(kfake.Ports(9091), kfake.ListenFn(w.network.Listen), kfake.GroupMinSessionTimeout(time.Second), kfake.BrokerConfigs(map[string]string{
-		"group.initial.rebalance.delay.ms": "0",
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.cfg.Kafka.Brokers = w.cluster.ListenAddrs()
+	w.meanwhile = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.name == "new parameters" })
 	w.cfg.Time.Clock, w.cfg.Cycle.Min, w.cfg.State.Dir = "manual", 0, "data"
+	if seed%5 == 4 {
+		w.cfg.Time.Clock, w.cfg.Time.AnnounceLateOver = "broker", config.Duration(20*365*24*time.Hour)
+	}
 	w.cfg.Cycle.Records, w.cfg.Cycle.Timers = 1+w.rng.IntN(8), 1+w.rng.IntN(8)
+	w.share = []int{1 << 20, 1 << 20, 200, 20}[w.rng.IntN(4)]
+	w.cfg.Cycle.Sweep = []int{1, 1, 1, 3}[w.rng.IntN(4)] // most customers are moved one by one
 	w.cfg.Group.SessionTimeout, w.cfg.Group.Heartbeat = config.Duration(3*time.Second), config.Duration(300*time.Millisecond)
 	w.cfg.Outputs.ReplicationFactor = 1
-	w.cfg.State.FlushEvery = config.Duration(time.Duration(1+w.rng.IntN(10)) * time.Second)
+	w.cfg.State.FlushEvery = config.Duration([]time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second}[w.rng.IntN(3)])
 	var shards []int32
 	for s := int32(1); s <= c.Partitions; s++ {
 		if c.Partitions%s == 0 {
@@ -122,100 +140,353 @@ func newWorld(t *testing.T, seed uint64, c oracle.Config) *world {
 		}
 	}
 	w.cfg.Shards = shards[w.rng.IntN(len(shards))]
-	opts, err := pipeline.ClientOptions(w.cfg.Kafka)
+	if w.cfg.Time.Clock == "broker" { // before the first record
+		time.Sleep(time.Until(time.UnixMilli(1_705_276_800_000 - 40*24*3600*1000)))
+		w.began = time.Now()
+	}
+	// The embedded broker compacts when it is told to, or its marks of time would be seen; and it applies the retention of
+	// deleted topics to compacted ones.
+	var err error
+	w.cluster, err = kfake.NewCluster(kfake.Ports(9091, 9092, 9093), kfake.ListenFn(w.network.Listen), kfake.GroupMinSessionTimeout(time.Second), kfake.BrokerConfigs(map[string]string{
+		"group.initial.rebalance.delay.ms": "0", "log.cleaner.backoff.ms": "3153600000000", "log.retention.ms": "-1",
+		"offsets.retention.check.interval.ms": "2147483647", "transactional.id.expiration.ms": "2147483647",
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.cl, err = kgo.NewClient(append(opts, kgo.Dialer(w.network.DialContext))...); err != nil {
+	w.cfg.Kafka.Brokers = w.cluster.ListenAddrs()
+	if w.place, err = pipeline.NewPartitioner(w.cfg.Inputs.Partitioner); err != nil {
 		t.Fatal(err)
 	}
-	w.adm = kadm.NewClient(w.cl)
+	w.tail = &tail{w: w, all: map[place][]*kgo.Record{}, committed: map[place][]*kgo.Record{}}
+	w.connect()
 	for _, topic := range pipeline.InputTopics(w.cfg) {
 		if _, err := w.adm.CreateTopic(t.Context(), c.Partitions, 1, nil, topic); err != nil {
 			t.Fatal(err)
 		}
-		w.ends[topic] = map[int32]int64{}
+		w.partitions[topic] = c.Partitions
 	}
-	if _, err := pipeline.CreateTopics(t.Context(), w.adm, w.cfg, w.cfg.Shards); err != nil {
+	if _, err := pipeline.Init(t.Context(), w.adm, w.cfg, w.cfg.Shards, c.Epoch, kgo.Dialer(w.network.DialContext)); err != nil {
 		t.Fatal(err)
 	}
+	if w.rng.IntN(2) == 0 { // deletions are kept for ever, so that stores never grow too old
+		never := "3153600000000"
+		if _, err := w.adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "delete.retention.ms", Value: &never}}, w.cfg.App+".changelog"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.bypass()
+	w.tail.follow()
 	return w
 }
 
-func (w *world) note(format string, args ...any) {
-	w.history = append(w.history, fmt.Sprintf(format, args...))
+// client makes a client of the test's.
+func (w *world) client(more ...kgo.Opt) *kgo.Client {
+	w.t.Helper()
+	opts, err := pipeline.ClientOptions(w.cfg.Kafka)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cl, err := kgo.NewClient(append(append(opts, kgo.Dialer(w.network.DialContext)), more...)...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return cl
 }
 
-// write puts records into the inputs.
-func (w *world) write(log []oracle.Record) {
+const loaderTimeout = 10 * time.Minute
+
+func (w *world) connect() {
+	w.cl = w.client()
+	w.loader = w.client(kgo.TransactionalID("loader"), kgo.TransactionTimeout(loaderTimeout))
+	w.adm = kadm.NewClient(w.cl)
+}
+
+func (w *world) disconnect() {
+	w.cl.Close()
+	w.loader.Close()
+}
+
+// reconnect forgets what the clients know of the topics.
+func (w *world) reconnect() {
+	w.disconnect()
+	w.connect()
+}
+
+// intruder is the identity of a process that the group is bypassed for: it owns what others own too.
+const intruder = "INTRUDER"
+
+// bypass puts the intruder into a group of its own, which has the same coordinator.
+func (w *world) bypass() {
+	other := ""
+	for i := 0; ; i++ {
+		other = fmt.Sprintf("bypass-%d", i)
+		if w.cluster.CoordinatorFor(other) == w.cluster.CoordinatorFor(w.cfg.App) {
+			break
+		}
+	}
+	is := func(instance *string) bool { return instance != nil && *instance == intruder }
+	w.cluster.Control(func(r kmsg.Request) (kmsg.Response, error, bool) {
+		switch r := r.(type) {
+		case *kmsg.JoinGroupRequest:
+			if is(r.InstanceID) {
+				r.Group = other
+			}
+		case *kmsg.SyncGroupRequest:
+			if is(r.InstanceID) {
+				r.Group = other
+			}
+		case *kmsg.HeartbeatRequest:
+			if is(r.InstanceID) {
+				r.Group = other
+			}
+		case *kmsg.OffsetCommitRequest:
+			if is(r.InstanceID) {
+				r.Group = other
+			}
+		}
+		return nil, nil, false
+	})
+}
+
+// note writes down what is done.
+func (w *world) note(format string, args ...any) {
+	text := fmt.Sprintf("%9.3fs  %s", time.Since(w.began).Seconds(), fmt.Sprintf(format, args...))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, text)
+	w.lines = append(w.lines, text)
+}
+
+// hit counts something that must happen in some seed.
+func (w *world) hit(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen[what]++
+}
+
+// produce puts records into the inputs as they are and returns where they are.
+func (w *world) produce(cl *kgo.Client, log []oracle.Record) []oracle.Record {
 	w.t.Helper()
-	for _, r := range log {
+	log = slices.Clone(log)
+	for i := range log {
+		r := &log[i]
+		if n := w.partitions[r.Topic]; n != w.c.Partitions && r.Key != nil {
+			r.Partition = w.place(r.Key, n)
+		}
 		k := &kgo.Record{Topic: r.Topic, Partition: r.Partition, Timestamp: time.UnixMilli(r.Timestamp), Key: r.Key, Value: r.Value}
 		for h, v := range r.Headers {
 			k.Headers = append(k.Headers, kgo.RecordHeader{Key: h, Value: []byte(v)})
 		}
-		if err := w.cl.ProduceSync(w.t.Context(), k).FirstErr(); err != nil {
+		if err := cl.ProduceSync(w.t.Context(), k).FirstErr(); err != nil {
 			w.t.Fatal(err)
 		}
-		w.ends[r.Topic][r.Partition]++
+		r.Offset = k.Offset
+	}
+	return log
+}
+
+// write puts a part of the log into the inputs: as it is, or in a transaction, which may stay open for a while.
+func (w *world) write(log []oracle.Record) {
+	w.t.Helper()
+	how := w.rng.IntN(8)
+	if how < 3 {
+		w.endOpen()
+	}
+	cl := w.cl
+	switch {
+	case how == 0:
+		w.note("an aborted transaction in the inputs")
+		w.begin()
+		w.produce(w.loader, w.ghost(log))
+		w.end(kgo.TryAbort)
+		w.hit("input: aborted transaction")
+	case how < 3:
+		w.note("a transaction in the inputs, open %t", how == 2)
+		w.begin()
+		cl, w.open = w.loader, true
+	}
+	for _, r := range w.produce(cl, log) {
+		w.log = append(w.log, written{r, w.instant()})
+	}
+	if how == 1 {
+		w.endOpen()
+		w.hit("input: transaction")
 	}
 }
 
-// start begins the life of a process on its disk. With a step, it is killed when it reaches that step for the n-th time.
-func (w *world) start(name string, step pipeline.Step, n int64) {
-	w.t.Helper()
-	disk := w.disks[name]
-	if disk == nil {
-		disk = vfs.NewCrashableMem()
-		w.disks[name] = disk
+// ghost are orders that nobody may ever see.
+func (w *world) ghost(log []oracle.Record) (ghosts []oracle.Record) {
+	for _, r := range log {
+		w.ghosts++
+		r.Topic, r.Headers = w.cfg.Inputs.Purchases, nil
+		if r.Key != nil {
+			r.Value = fmt.Appendf(nil, `{"order_id":"ghost-%d","customer_id":%q,"ordered_at":%q,"amount":"77.00","currency":%q}`,
+				w.ghosts, r.Key, time.UnixMilli(r.Timestamp).UTC().Format(time.RFC3339), w.c.Currency)
+		}
+		ghosts = append(ghosts, r)
 	}
-	p := &process{name: name, disk: disk, done: make(chan struct{}), net: &cable{dialer: w.network.DialContext, open: map[net.Conn]bool{}}}
-	var times atomic.Int64
+	return ghosts
+}
+
+func (w *world) begin() {
+	w.t.Helper()
+	if err := w.loader.BeginTransaction(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) end(how kgo.TransactionEndTry) {
+	w.t.Helper()
+	if err := w.loader.EndTransaction(w.t.Context(), how); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) endOpen() {
+	w.t.Helper()
+	if w.open {
+		w.open = false
+		w.end(kgo.TryCommit)
+	}
+}
+
+// instant is what the clock that counts says now.
+func (w *world) instant() int64 {
+	if w.cfg.Time.Clock == "manual" {
+		return int64(w.now)
+	}
+	return time.Now().UnixMilli()
+}
+
+// set moves the manual clock. Customers who are being moved to other parameters are moved before: it is not told what is
+// meanwhile looked at.
+func (w *world) set(now state.Instant) {
+	w.settleAdoption()
+	w.now = max(w.now, now)
+	w.clock.Set(w.now)
+}
+
+// crashRNG is for what a crash leaves of a disk: it draws as often as there are files, which the seed does not fix.
+func (w *world) crashRNG() *rand.Rand {
+	w.crashes++
+	return rand.New(rand.NewPCG(w.seed, w.crashes))
+}
+
+// start begins the life of a process on its disk.
+func (w *world) start(name string, traps ...*trap) {
+	w.t.Helper()
+	d := w.disks[name]
+	if d == nil {
+		d = newDisk(vfs.NewCrashableMem(), w.hit)
+		w.disks[name] = d
+	}
+	p := &process{w: w, name: name, disk: d, done: make(chan struct{}), traps: traps, panicked: map[string]int{}}
+	p.net = newCable(w.network.DialContext, func(key kmsg.Key) { w.hit("lost answer: " + key.Name()) })
 	pipe, err := pipeline.New(w.cfg, pipeline.Deps{
-		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), FS: disk, Manual: &w.clock, Client: []kgo.Opt{kgo.Dialer(p.net.dial)},
-		Interrupt: func(_ int32, at pipeline.Step) error {
-			if at == step && times.Add(1) == n && !p.safe.Load() {
-				p.killed.Store(true)
-			}
-			if p.killed.Load() {
-				return errKilled
-			}
-			return nil
-		},
+		Log: slog.New(&logger{w: w, name: name}), Registry: prometheus.NewRegistry(), FS: d, Manual: &w.clock,
+		Client:    []kgo.Opt{kgo.Dialer(p.net.dial)},
+		Interrupt: func(_ int32, at pipeline.Step) error { return p.at(at) },
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	pipe.Touch(p.touch)
+	pipe.Share(w.share)
 	p.pipe = pipe
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	go func() {
 		defer close(p.done)
-		p.err = pipe.Run(ctx)
+		if p.err = pipe.Run(ctx); p.err != nil && !p.killed.Load() {
+			w.note("%s ends: %v", name, p.err)
+		}
 	}()
 	w.live[name] = p
+}
+
+// at is called by the shards between steps.
+func (p *process) at(step pipeline.Step) error {
+	p.mu.Lock()
+	var sprung *trap
+	for i, t := range p.traps {
+		if t.step == step {
+			if t.n--; t.n <= 0 {
+				sprung = t
+				p.traps = slices.Delete(p.traps, i, i+1)
+			}
+			break
+		}
+	}
+	p.mu.Unlock()
+	if sprung != nil && !p.killed.Load() {
+		p.w.hit(sprung.do + " at " + string(step))
+		p.w.note("%s: %s at %s", p.name, sprung.do, step)
+		switch sprung.do {
+		case "kill":
+			p.killed.Store(true)
+			p.net.cut(true)
+		case "fail":
+			return errStumbled
+		case "stall":
+			time.Sleep(sprung.wait)
+		}
+	}
+	if p.killed.Load() {
+		return errKilled
+	}
+	return nil
+}
+
+// touch panics at a record, twice at most: at the third time it would be a dead letter.
+func (p *process) touch(r *kgo.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := fmt.Sprintf("%s/%d@%d", r.Topic, r.Partition, r.Offset)
+	if p.panic > 0 && p.panicked[at] < 2 {
+		p.panic--
+		p.panicked[at]++
+		p.w.hit("panic at a record")
+		panic("a fault of our own code")
+	}
+}
+
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return p.killed.Load()
+	}
 }
 
 // stop ends a process as SIGTERM does.
 func (w *world) stop(name string) {
 	p := w.live[name]
 	delete(w.live, name)
+	p.net.resume() // what stands still cannot end
 	p.cancel()
 	<-p.done
+	w.keep(p)
 }
 
-// kill ends a process as SIGKILL or a power cut does: nothing more leaves it, and its disk keeps what was synced, and
-// with SIGKILL everything else too.
+// kill ends a process as SIGKILL or a power cut do: nothing more leaves it, and its disk keeps what was synced, and with
+// SIGKILL everything else too.
 func (w *world) kill(name string, power bool) {
 	p := w.live[name]
 	p.killed.Store(true)
-	keep := 100
+	kept := 100
 	if power {
-		keep = 0
+		kept = 0
 	}
-	w.disks[name] = p.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: w.rng})
 	p.net.cut(true)
-	w.stop(name)
+	w.disks[name] = p.disk.clone(kept, w.crashRNG())
+	p.net.resume()
+	delete(w.live, name)
+	p.cancel()
+	<-p.done
+	p.disk = w.disks[name]
+	w.keep(p)
 }
 
 // await waits, in virtual time, until the living processes together satisfy a condition.
@@ -224,17 +495,37 @@ func (w *world) await(what string, until func() bool) {
 	began, evicted := time.Now(), time.Now()
 	for ; !until(); time.Sleep(20 * time.Millisecond) {
 		if time.Since(evicted) > time.Minute {
+			for name, p := range w.live {
+				if p.ended() { // for a reason that heal has ended
+					w.kill(name, false)
+					w.start(name)
+				}
+			}
 			w.evict()
 			evicted = time.Now()
 		}
-		if time.Since(began) > 10*time.Minute {
+		if time.Since(began) > 5*time.Minute {
 			var status strings.Builder
 			for name, p := range w.live {
 				fmt.Fprintf(&status, "%s: %+v %v\n", name, p.pipe.Status(), p.err)
 			}
-			w.t.Fatalf("waiting for %s\n%s", what, status.String())
+			w.t.Fatalf("[progress] waiting for %s\n%s", what, status.String())
 		}
 	}
+}
+
+// instanceOf is the identity of a disk in the group.
+func (w *world) instanceOf(d *disk) string {
+	f, err := d.mem.Open("data/identity.json")
+	if err != nil {
+		return ""
+	}
+	var is struct{ Instance string }
+	err = json.NewDecoder(f).Decode(&is)
+	if err := errors.Join(err, f.Close()); err != nil {
+		w.t.Fatal(err)
+	}
+	return is.Instance
 }
 
 // evict removes members of the group that no longer live. The embedded broker never expires a member whose connection
@@ -243,16 +534,7 @@ func (w *world) evict() {
 	w.t.Helper()
 	alive := map[string]bool{}
 	for _, p := range w.live {
-		f, err := p.disk.Open("data/identity.json")
-		if err != nil {
-			continue
-		}
-		var is struct{ Instance string }
-		err = json.NewDecoder(f).Decode(&is)
-		if err := errors.Join(err, f.Close()); err != nil {
-			w.t.Fatal(err)
-		}
-		alive[is.Instance] = true
+		alive[w.instanceOf(p.disk)] = true
 	}
 	groups, err := w.adm.DescribeGroups(w.t.Context(), w.cfg.App)
 	if err != nil {
@@ -266,50 +548,126 @@ func (w *world) evict() {
 	}
 }
 
-// finish lets somebody read everything and play silence to the end, and returns what came out.
-func (w *world) finish(end state.Instant) []oracle.Output {
-	w.t.Helper()
-	w.await("the inputs to be read", func() bool {
-		for topic, ends := range w.ends {
-			for n, end := range ends {
-				reached := false
-				for _, p := range w.live {
-					reached = reached || p.pipe.Positions()[topic][n] >= end
-				}
-				if !reached {
-					return false
-				}
-			}
-		}
-		return true
-	})
-	w.clock.Set(end)
-	w.await("silence to be played", func() bool {
-		played := map[int32]bool{}
-		for _, p := range w.live {
-			for _, s := range p.pipe.Status() {
-				played[s.Shard] = played[s.Shard] || s.Horizon >= end
-			}
-		}
-		for s := range w.cfg.Shards {
-			if !played[s] {
-				return false
-			}
-		}
-		return true
-	})
-	var out []oracle.Output
-	for _, t := range pipeline.OwnTopics(w.cfg)[1:] {
-		out = append(out, w.outputs(t.Name)...)
+// heal ends all faults: whoever is dead lives again, and nobody is there twice.
+func (w *world) heal() {
+	w.note("heal")
+	for _, f := range w.refusing {
+		f.Remove()
 	}
-	return out
+	w.refusing = nil
+	w.endOpen()
+	for _, name := range slices.Sorted(maps.Keys(w.live)) {
+		p := w.live[name]
+		p.net.heal()
+		p.disk.heal()
+		p.mu.Lock()
+		p.traps, p.panic = nil, 0
+		p.mu.Unlock()
+		switch {
+		case name == "intruder" || name == "twin":
+			w.kill(name, false)
+			delete(w.disks, name)
+		case p.ended():
+			w.kill(name, false)
+			w.disks[name].heal()
+			w.start(name)
+		}
+	}
+	if len(w.live) == 0 {
+		w.start("a")
+	}
+}
+
+// downtime stops everything, and nothing runs until an instant.
+func (w *world) downtime(until time.Time) {
+	names := slices.Sorted(maps.Keys(w.live))
+	for i, name := range names {
+		if i%2 == 0 {
+			w.kill(name, false)
+		} else {
+			w.stop(name)
+		}
+	}
+	w.endOpen()
+	w.tail.stop()
+	w.disconnect()
+	w.down += time.Until(until)
+	for left := time.Until(until); left > 0; left = time.Until(until) {
+		// The embedded broker spins at the instant at which it should forget a transactional id.
+		time.Sleep(min(left, 20*24*time.Hour))
+		for _, id := range append(w.ids(), "loader") {
+			cl := w.client(kgo.TransactionalID(id), kgo.TransactionTimeout(w.timeoutOf(id)))
+			_, _, _ = cl.ProducerID(w.t.Context())
+			cl.Close()
+		}
+	}
+	w.connect()
+	w.tail.follow()
+	for _, name := range names {
+		w.start(name)
+	}
+}
+
+// timeoutOf is the time-out of a transactional id: the embedded broker keeps the first it is told.
+func (w *world) timeoutOf(id string) time.Duration {
+	if id == "loader" {
+		return loaderTimeout
+	}
+	return w.cfg.Cycle.TransactionTimeout.Std()
+}
+
+// ids are the transactional ids of the shards.
+func (w *world) ids() (all []string) {
+	for s := range w.cfg.Shards {
+		all = append(all, fmt.Sprintf("%s-%d", w.cfg.App, s))
+	}
+	return all
 }
 
 // close ends everything, so that the bubble can end.
 func (w *world) close() {
-	for name := range w.live {
-		w.stop(name)
+	for _, name := range slices.Sorted(maps.Keys(w.live)) {
+		p := w.live[name]
+		p.net.heal()
+		p.disk.heal()
+		p.cancel()
+		<-p.done
 	}
-	w.cl.Close()
+	w.tail.stop()
+	w.disconnect()
 	w.cluster.Close()
+}
+
+// logger keeps what the processes say, and counts what must be said in some seed.
+type logger struct {
+	w     *world
+	name  string
+	attrs []slog.Attr
+}
+
+func (l *logger) Enabled(context.Context, slog.Level) bool { return true }
+func (l *logger) WithGroup(string) slog.Handler            { return l }
+func (l *logger) WithAttrs(a []slog.Attr) slog.Handler {
+	return &logger{l.w, l.name, slices.Concat(l.attrs, a)}
+}
+
+func (l *logger) Handle(_ context.Context, r slog.Record) error {
+	var text strings.Builder
+	attrs := map[string]string{}
+	r.Attrs(func(a slog.Attr) bool {
+		attrs[a.Key] = a.Value.String()
+		fmt.Fprintf(&text, " %s=%v", a.Key, a.Value)
+		return true
+	})
+	if r.Level >= slog.LevelInfo {
+		for what, is := range sayings {
+			if is(r.Message, attrs) {
+				l.w.hit(what)
+			}
+		}
+	}
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	l.w.lines = append(l.w.lines, fmt.Sprintf("%9.3fs  %s: %s%s", time.Since(l.w.began).Seconds(), l.name, r.Message, text.String()))
+	return nil
 }

@@ -2,9 +2,12 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
@@ -18,7 +21,20 @@ type ShardStatus struct {
 	Cycle   uint64        `json:"cycle"`
 	Horizon state.Instant `json:"horizon"` // silence has been played up to here
 
+	Versions state.Versions `json:"versions"`            // of the parameters, as adopted
+	Sweep    *Sweep         `json:"sweep,omitempty"`     // of the customers to them, under way
+	CaughtUp bool           `json:"caught_up"`           // once: the end of the inputs has been reached
+	Building bool           `json:"building"`            // nothing is announced yet
+	LiveFrom state.Instant  `json:"live_from,omitempty"` // changes are news from then on; 0: all are, or none while building
+
 	next map[string]map[int32]int64 // committed positions
+}
+
+// Sweep is how far the move of a shard's customers to new parameters is.
+type Sweep struct {
+	Family string   `json:"family"`
+	Done   int64    `json:"done"`            // customers
+	Share  *float64 `json:"share,omitempty"` // of all; nil while they have not been counted
 }
 
 // board is where shards post how they do, for everybody else.
@@ -27,6 +43,8 @@ type board struct {
 	changed chan struct{} // closed and replaced at every change
 	shards  map[int32]ShardStatus
 	serving map[int32]*shard
+	pinned  map[int32]string // shards that run and cannot read on
+	group   error            // why the group does not have us
 }
 
 func newBoard() board {
@@ -40,6 +58,11 @@ func (b *board) update(id int32, f func(*ShardStatus)) {
 	s.Shard = id
 	f(&s)
 	b.shards[id] = s
+	b.tell()
+}
+
+// tell wakes up those who wait for a change.
+func (b *board) tell() {
 	close(b.changed)
 	b.changed = make(chan struct{})
 }
@@ -62,8 +85,33 @@ func (s *shard) publish() {
 	}
 	s.p.board.update(s.id, func(st *ShardStatus) {
 		st.Cycle, st.Horizon, st.next = s.mark.Cycle, s.silence.played, next
+		s.adopted.status(s, st)
 	})
 	s.p.metrics.progress(s)
+}
+
+// status says what is adopted, and how far the sweep is.
+func (a *adopted) status(s *shard, st *ShardStatus) {
+	st.Versions, st.CaughtUp, st.Sweep = a.is.Versions, a.caughtUp, nil
+	if st.LiveFrom = s.liveFrom(); st.LiveFrom == state.Never {
+		st.Building, st.LiveFrom = true, 0
+	} else {
+		st.Building = false
+	}
+	if a.move != nil {
+		st.Sweep = &Sweep{Family: a.sweep.Family, Done: a.sweep.Done}
+		if share, known := s.progress(); known {
+			st.Sweep.Share = &share
+		}
+	}
+}
+
+// progress is the share of the customers that stand under the adopted parameters; false while it is not known.
+func (s *shard) progress() (share float64, known bool) {
+	if s.adopted.move == nil {
+		return 1, true
+	}
+	return min(1, float64(s.adopted.sweep.Done)/float64(max(s.people.number, 1))), s.people.known
 }
 
 func (p *Pipeline) horizonOf(id int32) state.Instant {
@@ -96,6 +144,12 @@ func (p *Pipeline) serving(id int32, s *shard) {
 	}
 }
 
+func (p *Pipeline) serves(id int32) bool {
+	p.board.mu.Lock()
+	defer p.board.mu.Unlock()
+	return p.board.serving[id] != nil
+}
+
 // owned is how many shards this process serves.
 func (p *Pipeline) owned() int {
 	p.board.mu.Lock()
@@ -107,15 +161,35 @@ func (p *Pipeline) owned() int {
 func (p *Pipeline) Status() []ShardStatus {
 	p.board.mu.Lock()
 	defer p.board.mu.Unlock()
-	return slices.SortedFunc(maps.Values(p.board.shards), func(a, b ShardStatus) int { return int(a.Shard - b.Shard) })
+	all := slices.SortedFunc(maps.Values(p.board.shards), func(a, b ShardStatus) int { return int(a.Shard - b.Shard) })
+	for i := range all {
+		s := &all[i]
+		if s.State != "running" {
+			continue
+		}
+		s.Reason = p.board.pinned[s.Shard]
+		if serving := p.board.serving[s.Shard]; serving != nil && serving.clock.doubted() {
+			d, _ := serving.clock.difference()
+			s.Reason = fmt.Sprintf("clock: the machine's clock is ahead of the brokers' by %v, one of them must be wrong: silence waits", d.Round(time.Second))
+		}
+	}
+	return all
 }
 
 // Positions are the next offsets to read, of the inputs' partitions that this process reads.
-func (p *Pipeline) Positions() map[string]map[int32]int64 {
+func (p *Pipeline) Positions() map[string]map[int32]int64 { return p.positions(0) }
+
+// committed are those of shards that have a state.
+func (p *Pipeline) committed() map[string]map[int32]int64 { return p.positions(1) }
+
+func (p *Pipeline) positions(cycle uint64) map[string]map[int32]int64 {
 	p.board.mu.Lock()
 	defer p.board.mu.Unlock()
 	all := map[string]map[int32]int64{}
 	for _, s := range p.board.shards {
+		if s.Cycle < cycle {
+			continue
+		}
 		for topic, at := range s.next {
 			if all[topic] == nil {
 				all[topic] = map[int32]int64{}
@@ -126,13 +200,31 @@ func (p *Pipeline) Positions() map[string]map[int32]int64 {
 	return all
 }
 
+// Settled says whether nothing that is published, or is to be published of what the customers spend, is still to be
+// carried out.
+func (p *Pipeline) Settled() bool {
+	set := p.tail.Current()
+	now, known := p.Now()
+	if set.Quintiles() && (!known || !set.Counted(p.Shards()) || set.NextCuts(p.Shards(), now) != nil) {
+		return false
+	}
+	status := p.Status()
+	for _, s := range status {
+		if s.Sweep != nil || s.Versions != set.Latest(s.Versions) {
+			return false
+		}
+	}
+	return len(status) == int(p.Shards())
+}
+
 // Wait returns when the condition holds, or with ctx's error. The condition is looked at again whenever a shard posts
-// something.
+// something, or something is published.
 func (p *Pipeline) Wait(ctx context.Context, until func() bool) error {
 	for {
 		p.board.mu.Lock()
 		changed := p.board.changed
 		p.board.mu.Unlock()
+		published := p.tail.Changed()
 		if until() {
 			return nil
 		}
@@ -140,6 +232,7 @@ func (p *Pipeline) Wait(ctx context.Context, until func() bool) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
+		case <-published:
 		}
 	}
 }
@@ -164,7 +257,20 @@ func (p *Pipeline) View(id int32) (*store.View, error) {
 	if s == nil {
 		return nil, store.ErrClosed
 	}
-	return s.store.View()
+	return p.adopted(s.store)
+}
+
+// adopted is a view of a store that shows its customers under the parameters that the shard has adopted.
+func (p *Pipeline) adopted(s *store.Store) (*store.View, error) {
+	v, err := s.View()
+	if err != nil {
+		return nil, err
+	}
+	set := p.tail.Current()
+	if err := adoptView(set, v, func(vs state.Versions) (*state.Parameters, error) { return p.parameters(set, vs) }); err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	return v, nil
 }
 
 // ViewAt is the committed state of a shard after the first cycle whose horizon has reached an instant: whatever was
@@ -233,7 +339,7 @@ func (s *shard) serveViews() {
 		if r.at > s.silence.played {
 			return false
 		}
-		v, err := s.store.View()
+		v, err := s.p.adopted(s.store)
 		r.reply <- viewReply{v, err}
 		return true
 	})

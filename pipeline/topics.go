@@ -6,36 +6,56 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/sinks/events"
+	"github.com/asiduo/asiduo/state"
 )
 
 // Topic is one topic that the pipeline owns, and the settings it must have.
 type Topic struct {
-	Name     string
-	Settings map[string]string
+	Name       string
+	Settings   map[string]string
+	Partitions int32 // 0: one per shard
+}
+
+// partitions is how many the topic must have.
+func (t Topic) partitions(shards int32) int32 {
+	if t.Partitions > 0 {
+		return t.Partitions
+	}
+	return shards
 }
 
 func changelogTopic(app string) string { return app + ".changelog" }
 
-// OwnTopics are the topics that init creates, all with as many partitions as there are shards.
+// OwnTopics are the topics that init creates, the changelog first.
 func OwnTopics(c config.Config) []Topic {
-	t := []Topic{
-		{changelogTopic(c.App), map[string]string{
+	return slices.Concat([]Topic{
+		{Name: changelogTopic(c.App), Settings: map[string]string{
 			"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime", "max.compaction.lag.ms": "86400000",
 		}},
-		{c.App + "." + events.SegmentChanges, map[string]string{"cleanup.policy": "delete", "message.timestamp.type": "CreateTime"}},
-		{c.App + "." + events.ChurnRisk, map[string]string{"cleanup.policy": "delete", "message.timestamp.type": "CreateTime"}},
-		{c.App + "." + events.DeadLetters, map[string]string{"cleanup.policy": "delete", "message.timestamp.type": "CreateTime", "retention.ms": "1209600000"}},
+		{Name: parameters.Topic(c.App), Partitions: 1, Settings: map[string]string{"cleanup.policy": "compact"}},
+	}, OutputTopics(c))
+}
+
+// OutputTopics are those of them that others read.
+func OutputTopics(c config.Config) []Topic {
+	t := []Topic{
+		{Name: c.App + "." + events.SegmentChanges, Settings: map[string]string{"cleanup.policy": "delete", "message.timestamp.type": "CreateTime"}},
+		{Name: c.App + "." + events.ChurnRisk, Settings: map[string]string{"cleanup.policy": "delete", "message.timestamp.type": "CreateTime"}},
+		{Name: c.App + "." + events.DeadLetters, Settings: map[string]string{"cleanup.policy": "delete", "message.timestamp.type": "CreateTime", "retention.ms": "1209600000"}},
 	}
 	if c.Outputs.Profiles {
-		t = append(t, Topic{c.App + "." + events.Profiles, map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"}})
+		t = append(t, Topic{Name: c.App + "." + events.Profiles, Settings: map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"}})
 	}
 	return t
 }
@@ -132,7 +152,11 @@ func lookAround(ctx context.Context, adm *kadm.Client, c config.Config) (*layout
 		return nil, fmt.Errorf("shards is %d, but topic %q has %d partitions: the number of shards is fixed when the topics are created", c.Shards, changelog, l.shards)
 	}
 	for _, t := range OwnTopics(c)[1:] {
-		if n := int32(len(found[t.Name].Partitions)); n != l.shards {
+		n := int32(len(found[t.Name].Partitions))
+		switch {
+		case t.Partitions > 0 && n != t.Partitions:
+			faults = append(faults, fmt.Errorf("topic %q has %d partitions, not %d", t.Name, n, t.Partitions))
+		case t.Partitions == 0 && n != l.shards:
 			faults = append(faults, fmt.Errorf("topic %q has %d partitions, not one per shard (%d)", t.Name, n, l.shards))
 		}
 	}
@@ -145,14 +169,51 @@ func lookAround(ctx context.Context, adm *kadm.Client, c config.Config) (*layout
 	return l, errors.Join(faults...)
 }
 
-// CreateTopics makes the topics the pipeline owns for the given number of shards; what exists stays as it is.
-func CreateTopics(ctx context.Context, adm *kadm.Client, c config.Config, shards int32) (created []string, err error) {
+// Init makes the topics the pipeline owns for the given number of shards, and publishes the epoch, which is 1 but for
+// simulations and where a state says otherwise; what exists stays as it is. more are options for its clients, such as a dialer.
+func Init(ctx context.Context, adm *kadm.Client, c config.Config, shards int32, epoch int, more ...kgo.Opt) (created []string, err error) {
+	connect := Connector(c.Kafka, more...)
+	set, err := parameters.Read(ctx, connect, c.App)
+	if err != nil && !errors.Is(err, parameters.ErrNone) {
+		return nil, err
+	}
+	if err := ready(set); err != nil { // topics are missing because a reset has deleted them
+		return nil, err
+	}
+	if created, err = createTopics(ctx, adm, c, shards); err != nil {
+		return created, err
+	}
+	p, err := parameters.Open(ctx, connect, c.App)
+	if err != nil {
+		return created, err
+	}
+	defer p.Close()
+	rules, err := RulesOf(c)
+	if err != nil {
+		return created, err
+	}
+	states, err := Checkpoints(ctx, adm, connect, c.App)
+	if err != nil {
+		return created, err
+	}
+	for _, s := range states { // the topic of the parameters was lost
+		epoch = max(epoch, s.Made.Epoch)
+	}
+	model, err := ModelOf(c)
+	if err != nil {
+		return created, err
+	}
+	return created, p.SetUp(ctx, epoch, rules, model, state.Instant(time.Now().UnixMilli()))
+}
+
+// createTopics makes the topics that are missing.
+func createTopics(ctx context.Context, adm *kadm.Client, c config.Config, shards int32) (created []string, err error) {
 	for _, t := range OwnTopics(c) {
 		settings := map[string]*string{}
 		for k, v := range t.Settings {
 			settings[k] = &v
 		}
-		_, e := adm.CreateTopic(ctx, shards, c.Outputs.ReplicationFactor, settings, t.Name)
+		_, e := adm.CreateTopic(ctx, t.partitions(shards), c.Outputs.ReplicationFactor, settings, t.Name)
 		switch {
 		case e == nil:
 			created = append(created, t.Name)
@@ -223,15 +284,24 @@ func Layout(ctx context.Context, adm *kadm.Client, c config.Config) (shards int3
 	if err != nil {
 		return 0, nil, err
 	}
+	_, warnings, err = settings(ctx, adm, c)
+	return l.shards, warnings, err
+}
+
+// settings proves that the own topics are kept as they must be and take the largest record there can be. It returns the
+// most bytes of a batch by topic, as far as the brokers tell, and what differs from what it should be.
+func settings(ctx context.Context, adm *kadm.Client, c config.Config) (batches map[string]int32, warnings []string, err error) {
 	own := OwnTopics(c)
 	names := make([]string, len(own))
 	for i, t := range own {
 		names[i] = t.Name
 	}
+	batches = map[string]int32{}
 	found, err := adm.DescribeTopicConfigs(ctx, names...)
 	if err != nil {
-		return l.shards, []string{fmt.Sprintf("settings of the topics cannot be read: %v", err)}, nil
+		return batches, []string{fmt.Sprintf("settings of the topics cannot be read: %v", err)}, nil
 	}
+	var faults []error
 	for _, t := range own {
 		rc, err := found.On(t.Name, nil)
 		if err != nil || rc.Err != nil {
@@ -248,8 +318,72 @@ func Layout(ctx context.Context, adm *kadm.Client, c config.Config) (shards int3
 			}
 		}
 		if t.Name == changelogTopic(c.App) && is["cleanup.policy"] != "" && is["cleanup.policy"] != "compact" {
-			return l.shards, warnings, fmt.Errorf("topic %q has cleanup.policy=%s: only compact keeps every customer", t.Name, is["cleanup.policy"])
+			faults = append(faults, fmt.Errorf("topic %q has cleanup.policy=%s: only compact keeps every customer", t.Name, is["cleanup.policy"]))
+		}
+		if most, err := strconv.ParseInt(is["max.message.bytes"], 10, 32); err == nil {
+			batches[t.Name] = int32(most)
+			if need := largest(c, t.Name); int(most) < need {
+				faults = append(faults, fmt.Errorf("topic %q has max.message.bytes=%d, but a record may have %d bytes with these limits: raise it, or lower limits", t.Name, most, need))
+			}
 		}
 	}
-	return l.shards, warnings, nil
+	return batches, warnings, errors.Join(faults...)
+}
+
+// largest is more than any batch of one record of an own topic can have. It is proven at start, so that no transaction
+// ever meets a record that does not fit.
+func largest(c config.Config, topic string) int {
+	const batch = 1 << 10 // what is around a record
+	switch topic {
+	case changelogTopic(c.App):
+		l := state.Limits{Orders: c.Limits.OrdersPerCustomer, Refunds: c.Limits.RefundsPerCustomer, Purposes: c.Limits.ConsentPurposes}
+		return batch + max(l.MaxBytes())
+	case c.App + "." + events.DeadLetters:
+		return batch + events.MaxLetterBytes
+	}
+	return batch + events.MaxEventBytes(c.Limits.ConsentPurposes)
+}
+
+// batchLimit is the most bytes of a batch of a topic, which the client must know: a broker refuses more.
+func (p *Pipeline) batchLimit(topic string) int32 {
+	const unknown, most = 1_000_012, 8 << 20 // the former is the client's default
+	if known := p.batches.Load(); known != nil && (*known)[topic] > 0 {
+		return min((*known)[topic], most)
+	}
+	return unknown
+}
+
+// checkSettings proves again what was proven at start: topics can be altered.
+func (p *Pipeline) checkSettings(ctx context.Context, adm *kadm.Client) error {
+	batches, _, err := settings(ctx, adm, p.cfg)
+	p.batches.Store(&batches)
+	if err != nil {
+		return &stopError{"topic_settings", err}
+	}
+	return nil
+}
+
+// Retention warns of inputs that do not reach back to the snapshot before the newest, which an import after the loss of
+// the changelog would need them to.
+func Retention(ctx context.Context, adm *kadm.Client, c config.Config) (warnings []string) {
+	if c.Archive.Dir == "" || c.Archive.Every == 0 {
+		return nil
+	}
+	found, err := adm.DescribeTopicConfigs(ctx, InputTopics(c)...)
+	if err != nil {
+		return []string{fmt.Sprintf("settings of the inputs cannot be read: %v", err)}
+	}
+	for _, rc := range found {
+		for _, kv := range rc.Configs {
+			ms, err := strconv.ParseInt(kv.MaybeValue(), 10, 64)
+			if kv.Key != "retention.ms" || err != nil || ms < 0 {
+				continue
+			}
+			if keeps, every := time.Duration(ms)*time.Millisecond, c.Archive.Every.Std(); keeps < 2*every {
+				warnings = append(warnings, fmt.Sprintf("input %q keeps records for %v, less than two snapshot intervals (archive.every %v): after a loss of the changelog a snapshot may be of no use", rc.Name, keeps, every))
+			}
+		}
+	}
+	slices.Sort(warnings)
+	return warnings
 }

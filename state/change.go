@@ -9,9 +9,12 @@ const (
 	OrderUpdate              // a version of a known order, winning or not
 	RefundCause              // a refund record
 	Timer                    // silence
+	RulesCause               // a new version of the rules alone
+	CutsCause                // of the cuts of money
+	ModelCause               // of the churn model
 )
 
-var causeNames = [...]string{"order", "order_update", "refund", "timer"}
+var causeNames = [...]string{"order", "order_update", "refund", "timer", "rules", "cuts", "model"}
 
 func (c Cause) String() string { return causeNames[c] }
 
@@ -35,7 +38,8 @@ type Change struct {
 	Cause       Cause
 	Mode        Mode
 	Was, Is     Standing
-	Chance      Millionths // after the evaluation
+	Risk                   // after the evaluation; of a SegmentChange only the chance
+	Worth       Worth      // after the evaluation
 	Figures     Figures    // after the evaluation
 	Next        Transition // of a SegmentChange
 	ThresholdAt Instant    // when silence moves the band to Is.Threshold.Band; Never if it does not
@@ -71,6 +75,25 @@ func (c *Customer) Profile(p *Parameters) Profile {
 	c.tally.fill(&c.Ledger, p)
 	s := c.tally.silence(p, c.EvaluatedAt)
 	return Profile{c.Standing, s.figures(), s.transition(), c.thresholdAt()}
+}
+
+// next is where silence leads from the last evaluation.
+func (c *Customer) next(p *Parameters) Transition {
+	c.tally.fill(&c.Ledger, p)
+	return c.tally.silence(p, c.EvaluatedAt).transition()
+}
+
+// Risk is the churn risk as seen at the instant now.
+func (c *Customer) Risk(p *Parameters, now Instant) Risk {
+	c.tally.fill(&c.Ledger, p)
+	now = max(now, c.EvaluatedAt)
+	return c.tally.risk(p, c.tally.raw(p, now), now)
+}
+
+// Worth is what the customer will bring in, as seen at the instant now.
+func (c *Customer) Worth(p *Parameters, now Instant) Worth {
+	c.tally.fill(&c.Ledger, p)
+	return c.tally.worth(p, max(now, c.EvaluatedAt))
 }
 
 // Chance is the probability of no order within the horizon, as seen at the instant now; None if there is none.

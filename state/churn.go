@@ -29,19 +29,83 @@ func (b Band) String() string {
 // Bands are the names of all bands, lowest first.
 func Bands() []string { return bandNames[:] }
 
+// Risk is what is told of churn. Probabilities are None without a model or an order.
+type Risk struct {
+	Chance     Millionths // of no order within the horizon, as it is published
+	Raw        Millionths // the same as the method gives it, before calibration
+	Percentile int        // of Raw among customers with about as many orders, see Churn.Percentile; -1 without a table
+	Overdue    Millionths // that his next order would have come by now, if he still buys
+}
+
+// Worth is what a customer will bring in, discounted, within the horizon of Churn.Value.
+type Worth struct {
+	Now    Money // as far as is known
+	AtRisk Money // what he would bring in more if it was certain that he still buys
+	Known  bool
+}
+
 // lastChurnDay is the day of silence after which the probability stays as it is.
 const lastChurnDay = 3650
 
-// on is the probability of no order within the horizon after e days of silence.
-func (c *Churn) on(t *tally, e int) Millionths {
-	x, tx := float64(t.occasions.Days-1), float64(t.occasions.LastDay-t.occasions.FirstDay)
-	var p float64
-	if c.Method == ByMBGNBD {
-		p = c.MBGNBD.NoOrder(x, tx, float64(e), float64(c.Horizon))
-	} else {
-		p = c.Rhythm.Silence(x, tx, float64(e))
+// on is the probability of no order within the horizon after e days of silence: what is published, and what bands, jumps and
+// thresholds are judged on.
+func (c *Churn) on(t *tally, e int) Millionths { return c.calibrated(c.raw(t, e)) }
+
+// calibrated is what the map makes of the method's own probability. It keeps the order, so that a probability still never
+// falls in silence.
+func (c *Churn) calibrated(p Millionths) Millionths {
+	if c.Map == nil || p == None {
+		return p
 	}
-	return Millionths(math.Floor(float64(p*1e6) + 0.5))
+	return millionths(1 - c.Map.Apply(1-float64(p)/1e6))
+}
+
+// raw is the method's own probability after e days of silence.
+func (c *Churn) raw(t *tally, e int) Millionths {
+	x, tx := t.history()
+	if c.Method == ByMBGNBD {
+		return millionths(c.MBGNBD.NoOrder(x, tx, float64(e), float64(c.Horizon)))
+	}
+	return millionths(c.Rhythm.Silence(x, tx, float64(e)))
+}
+
+// overdue is how far beyond the customer's own rhythm the silence is; None if there is no model or no order.
+func (t *tally) overdue(p *Parameters, now Instant) Millionths {
+	if t.orders == 0 || p.Churn.Method == NoChurn {
+		return None
+	}
+	x, tx := t.history()
+	e := float64(t.silentDays(now))
+	if p.Churn.Method == ByMBGNBD {
+		return millionths(p.Churn.MBGNBD.Overdue(x, tx, e))
+	}
+	return millionths(p.Churn.Rhythm.Overdue(x, tx, e))
+}
+
+// history is what the models know of a customer with orders: repeat days x, and days tx from the first to the last.
+func (t *tally) history() (x, tx float64) {
+	return float64(t.occasions.Days - 1), float64(t.occasions.LastDay - t.occasions.FirstDay)
+}
+
+// millionths rounds half up; the conversion keeps the compiler from fusing the product with the sum.
+func millionths(p float64) Millionths { return Millionths(math.Floor(float64(p*1e6) + 0.5)) }
+
+// risk is what is told of a chance as the method gives it.
+func (t *tally) risk(p *Parameters, raw Millionths, now Instant) Risk {
+	return Risk{p.Churn.calibrated(raw), raw, p.Churn.Percentile(raw, t.occasions.Days), t.overdue(p, now)}
+}
+
+// worth is what the customer will bring in; not known without a model of spending, or an order.
+func (t *tally) worth(p *Parameters, now Instant) Worth {
+	if p.Churn.Value == nil || t.orders == 0 {
+		return Worth{}
+	}
+	x, tx := t.history()
+	e := float64(t.silentDays(now))
+	whole := p.Churn.Value.Alive(p.Churn.MBGNBD, x, tx, e, float64(max(t.lifetime, 0))/(x+1))
+	alive := p.Churn.MBGNBD.Alive(x, tx, e)
+	amount := func(v float64) Money { return Money(min(math.Floor(v+0.5), float64(MaxMoney))) }
+	return Worth{amount(float64(whole * alive)), amount(float64(whole * (1 - alive))), true}
 }
 
 // silentDays are whole days since the last order, at most lastChurnDay.
@@ -49,10 +113,15 @@ func (t *tally) silentDays(now Instant) int { return int(min((now-t.last)/Day, l
 
 // chance is the probability at the instant now; None if there is no model or no order.
 func (t *tally) chance(p *Parameters, now Instant) Millionths {
+	return p.Churn.calibrated(t.raw(p, now))
+}
+
+// raw is the chance as the method gives it, before calibration.
+func (t *tally) raw(p *Parameters, now Instant) Millionths {
 	if t.orders == 0 || p.Churn.Method == NoChurn {
 		return None
 	}
-	return p.Churn.on(t, t.silentDays(now))
+	return p.Churn.raw(t, t.silentDays(now))
 }
 
 // band is the level of probability p for a customer who was on level was: a band is entered at its boundary and left

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Format is the version of the encodings that are written. FORMAT.md draws them.
@@ -131,7 +132,12 @@ func (o *Order) appendTo(b []byte, before Instant) []byte {
 	return b
 }
 
-// Decode makes c the customer encoded in b. It keeps nothing of b.
+// latest is the end of the year 9999: there are no later times in records, and none that a clock can be set to, so that
+// sums of instants and times never overflow.
+const latest Instant = 253_402_300_799_999
+
+// Decode makes c the customer encoded in b. It keeps nothing of b. Only bytes that AppendTo can have written are
+// accepted, so that nothing impossible is ever scored, and what was decoded encodes to b again.
 func (c *Customer) Decode(b []byte) error {
 	c.Reset()
 	d := decoder{b: b}
@@ -140,61 +146,80 @@ func (c *Customer) Decode(b []byte) error {
 		return err
 	}
 	if flags&hasEvaluated != 0 {
-		c.Evaluated, c.EvaluatedAt = true, Instant(d.uvarint())
+		c.Evaluated, c.EvaluatedAt = true, d.instant()
 	}
+	d.check(c.EvaluatedAt <= latest)
+	// What depends on an evaluation needs one, and there is no flag beyond the last.
+	d.check(flags < isTruncated<<1 && (c.Evaluated || flags&(hasPublished|hasDue) == 0))
+	d.standing(c, flags)
+	if flags&hasSettled != 0 {
+		c.Settled.decode(&d)
+	}
+	c.Truncated = flags&isTruncated != 0
+	var before Order
+	for range d.count(11) {
+		o := d.order(before.OrderedAt)
+		if len(c.Orders) == 0 {
+			d.check(o.OrderedAt >= c.Settled.Last)
+		} else {
+			d.check(o.OrderedAt > before.OrderedAt || o.ID > before.ID)
+		}
+		c.Orders = append(c.Orders, o)
+		before = o
+	}
+	for i := range d.count(18) {
+		r := Refund{d.uint64(), d.uint64(), d.instant(), d.money()}
+		d.check(r.At <= c.EvaluatedAt && (i == 0 || compareRefunds(c.Refunds[i-1], r) < 0))
+		c.Refunds = append(c.Refunds, r)
+	}
+	d.check(max(before.OrderedAt, c.Settled.Last) <= c.EvaluatedAt) // no fact lies in the future (semantics 3.5)
+	if d.bad || len(d.b) > 0 {
+		return ErrCorrupt
+	}
+	return nil
+}
+
+// standing takes what AppendTo writes of a standing and of the due instant. Every code and score lies in its range, so
+// that nobody looks up what does not exist.
+func (d *decoder) standing(c *Customer, flags byte) {
 	rf, mb := d.byte(), d.byte()
 	c.R, c.F, c.M, c.Band = rf&7, rf>>3, mb&7, Band(mb>>3)-1
 	c.Lifecycle = Lifecycle(d.byte())
 	if flags&hasPublished != 0 {
 		c.Published = Segment(d.byte())
 		c.Since = c.EvaluatedAt - Instant(d.varint())
-		c.Seen = uint32(d.uvarint())
+		c.Seen = d.uint32()
+		d.check(c.Published != NoSegment && c.Since >= 0 && c.Since <= c.EvaluatedAt)
 	}
 	if flags&hasReference != 0 {
-		c.Reference = Millionths(d.uvarint())
+		c.Reference = Millionths(d.atMost(uint64(One)))
 	}
 	if flags&hasDue != 0 {
 		c.Due = c.EvaluatedAt + Instant(d.varint())
+		d.check(c.Due > c.EvaluatedAt && c.Due < Never)
 	}
 	if flags&hasThreshold != 0 {
-		v := d.uvarint()
+		v := d.atMost(lastChurnDay<<2 | 3)
 		c.Threshold = Threshold{int(v >> 2), Band(v & 3)}
+		d.check(c.Threshold.Days > 0)
 	}
 	c.SegmentSeq, c.RiskSeq = d.uvarint(), d.uvarint()
-	c.Versions = Versions{uint32(d.uvarint()), uint32(d.uvarint()), uint32(d.uvarint())}
-	if flags&hasSettled != 0 {
-		c.Settled.decode(&d)
-	}
-	c.Truncated = flags&isTruncated != 0
-	at := Instant(0)
-	for range d.count(11) {
-		o := d.order(at)
-		at = o.OrderedAt
-		c.Orders = append(c.Orders, o)
-	}
-	for range d.count(18) {
-		c.Refunds = append(c.Refunds, Refund{d.uint64(), d.uint64(), Instant(d.uvarint()), Money(d.uvarint())})
-	}
-	if d.bad || len(d.b) > 0 || !c.Standing.possible() {
-		return ErrCorrupt
-	}
-	return nil
-}
-
-// possible says whether every code and score lies in its range, so that nobody looks up what does not exist.
-func (s *Standing) possible() bool {
-	return max(s.R, s.F, s.M) <= 5 && s.Published < MaxSegments && s.Band <= High && s.Threshold.Band <= High &&
-		s.Reference >= None && s.Reference <= One && int(s.Lifecycle) < len(lifecycleNames)
+	c.Versions = Versions{d.uint32(), d.uint32(), d.uint32()}
+	d.check((c.Band == NoBand) == (c.Reference == None)) // who is in a band was told so
+	d.check(max(c.R, c.F, c.M) <= 5 && c.Published < MaxSegments && c.Band <= High && c.Threshold.Band <= High &&
+		int(c.Lifecycle) < len(lifecycleNames))
 }
 
 func (s *Settled) decode(d *decoder) {
-	s.Orders, s.Net = int64(d.uvarint()), Money(d.uvarint())
-	s.First = Instant(d.uvarint())
-	s.Last = s.First + Instant(d.uvarint())
-	s.Days = int64(d.uvarint())
-	s.FirstDay = int32(d.varint())
-	span := d.uvarint()
-	s.LastDay, s.Eve = s.FirstDay+int32(span>>1), span&1 != 0
+	s.Orders, s.Net = int64(d.atMost(math.MaxInt64)), Money(d.atMost(math.MaxInt64))
+	s.First = d.instant()
+	s.Last = s.First + d.instant()
+	s.Days = int64(d.atMost(uint64(s.Orders)))
+	first := d.varint()
+	span := d.atMost(math.MaxUint32)
+	last := first + int64(span>>1)
+	s.FirstDay, s.LastDay, s.Eve = int32(first), int32(last), span&1 != 0
+	d.check(s.Days > 0 && s.Last >= s.First && int64(s.FirstDay) == first && int64(s.LastDay) == last)
 }
 
 // AppendTo appends the encoding of n to b. Equal facts give equal bytes.
@@ -219,7 +244,7 @@ func (n *Interactions) AppendTo(b []byte) []byte {
 	return b
 }
 
-// Decode makes n the interactions encoded in b. It keeps nothing of b.
+// Decode makes n the interactions encoded in b. It keeps nothing of b, and is as strict as that of a customer.
 func (n *Interactions) Decode(b []byte) error {
 	n.Reset()
 	d := decoder{b: b}
@@ -227,15 +252,17 @@ func (n *Interactions) Decode(b []byte) error {
 	if err != nil {
 		return err
 	}
+	d.check(flags <= 3)
 	n.Complaining, n.Truncated = flags&1 != 0, flags&2 != 0
-	n.LastAt, n.ComplaintAt = Instant(d.uvarint()), Instant(d.uvarint())
-	for range d.count(3) {
-		c := Consent{Purpose: d.string(), At: Instant(d.uvarint()), Status: ConsentStatus(d.byte())}
-		if c.Status > Revoked {
-			d.bad = true
+	n.LastAt, n.ComplaintAt = d.instant(), d.instant()
+	before := ""
+	for range d.count(4) {
+		c := Consent{Purpose: d.string(), At: d.instant(), Status: ConsentStatus(d.byte())}
+		if d.check(c.Purpose > before && c.Status <= Revoked); d.bad {
 			break
 		}
 		n.Consents = append(n.Consents, c)
+		before = c.Purpose
 	}
 	if d.bad || len(d.b) > 0 {
 		return ErrCorrupt
@@ -263,6 +290,13 @@ func (d *decoder) header() (flags byte, err error) {
 
 func (d *decoder) fail() { d.b, d.bad = nil, true }
 
+// check holds something that is true of everything that was ever encoded.
+func (d *decoder) check(holds bool) {
+	if !holds {
+		d.fail()
+	}
+}
+
 func (d *decoder) byte() byte {
 	if len(d.b) == 0 {
 		d.fail()
@@ -283,9 +317,15 @@ func (d *decoder) uint64() uint64 {
 	return v
 }
 
+// uvarint takes the shortest form only: the last byte of several is not 0.
 func (d *decoder) uvarint() uint64 {
+	if len(d.b) > 0 && d.b[0] < 0x80 {
+		v := d.b[0]
+		d.b = d.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
+	if n <= 0 || n > 1 && d.b[n-1] == 0 {
 		d.fail()
 		return 0
 	}
@@ -294,14 +334,22 @@ func (d *decoder) uvarint() uint64 {
 }
 
 func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.b)
-	if n <= 0 {
+	v := d.uvarint()
+	return int64(v>>1) ^ -int64(v&1) // zigzag, as binary.AppendVarint writes it
+}
+
+func (d *decoder) atMost(most uint64) uint64 {
+	v := d.uvarint()
+	if v > most {
 		d.fail()
 		return 0
 	}
-	d.b = d.b[n:]
 	return v
 }
+
+func (d *decoder) uint32() uint32   { return uint32(d.atMost(math.MaxUint32)) }
+func (d *decoder) money() Money     { return Money(d.atMost(uint64(MaxMoney))) }
+func (d *decoder) instant() Instant { return Instant(d.atMost(uint64(Never))) }
 
 // count is a number of things of which each takes at least size bytes, so that a fault cannot ask for much memory.
 func (d *decoder) count(size int) int {
@@ -322,21 +370,22 @@ func (d *decoder) string() string {
 
 func (d *decoder) order(before Instant) (o Order) {
 	o.ID = d.uint64()
-	o.OrderedAt = before + Instant(d.uvarint())
+	o.OrderedAt = before + d.instant()
 	flags := d.byte()
+	shift := flags >> orderDayShift & 3
 	o.Status, o.Test = Status(flags&7), flags&orderTest != 0
-	o.Day = int32(int64(o.OrderedAt/Day) + int64(flags>>orderDayShift&3) - 1)
-	o.Amount = Money(d.uvarint())
+	o.Day = int32(int64(o.OrderedAt/Day) + int64(shift) - 1)
+	o.Amount = d.money()
 	o.UpdatedAt = o.OrderedAt
 	if flags&orderRefunded != 0 {
-		o.Refunded = Money(d.uvarint())
+		o.Refunded = d.money()
+		d.check(o.Refunded != 0)
 	}
 	if flags&orderHasVersion != 0 {
-		o.Revision = int64(d.uvarint())
+		o.Revision = int64(d.atMost(math.MaxInt64))
 		o.UpdatedAt += Instant(d.varint())
+		d.check(o.UpdatedAt >= 0 && (o.Revision != 0 || o.UpdatedAt != o.OrderedAt))
 	}
-	if o.Status > Voided {
-		d.bad = true
-	}
+	d.check(o.OrderedAt >= 0 && o.OrderedAt/Day < math.MaxInt32 && shift <= 2 && o.Status <= Voided)
 	return o
 }

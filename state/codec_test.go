@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -210,13 +212,36 @@ func checkDecoded(t *testing.T, p *Parameters, b []byte) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	p := defaults()
-	for _, g := range golden() {
-		b := g.encode()
-		f.Add(b)
-		f.Add(b[:len(b)/2])
+// A customer who has everything that the limits allow, each thing as long as it can be, takes no more than MaxBytes.
+func TestMaxBytes(t *testing.T) {
+	limits := Limits{Orders: 700, Refunds: 900, Purposes: 40}
+	c, n := &Customer{}, &Interactions{Truncated: true}
+	c.Reset()
+	const late = Instant(253_402_300_799_999) // the end of the year 9999
+	c.Evaluated, c.EvaluatedAt, c.Due, c.Truncated = true, late, 1, true
+	c.Standing = Standing{
+		Published: 31, Since: 0, Seen: math.MaxUint32, R: 5, F: 5, M: 5, Reference: 999_999, SegmentSeq: math.MaxUint64, RiskSeq: math.MaxUint64,
+		Threshold: Threshold{Days: math.MaxInt32, Band: 2}, Versions: Versions{math.MaxUint32, math.MaxUint32, math.MaxUint32},
 	}
-	f.Add([]byte{Format, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
-	f.Fuzz(func(t *testing.T, b []byte) { checkDecoded(t, p, b) })
+	c.Settled = Settled{math.MaxInt64, math.MaxInt64, 1, late, Occasions{math.MaxInt32, math.MinInt32 / 4, math.MaxInt32 / 4, true}}
+	for i := range limits.Orders {
+		c.Orders = append(c.Orders, Order{
+			ID: math.MaxUint64, OrderedAt: late * Instant(i%2), UpdatedAt: late * Instant((i+1)%2), Revision: math.MaxInt64, Amount: MaxMoney, Refunded: MaxMoney,
+			Status: PartiallyRefunded, Test: true, Day: int32(late * Instant(i%2) / Day),
+		})
+	}
+	for range limits.Refunds {
+		c.Refunds = append(c.Refunds, Refund{math.MaxUint64, math.MaxUint64, late, MaxMoney})
+	}
+	n.LastAt, n.ComplaintAt, n.Complaining = late, late, true
+	for range limits.Purposes {
+		n.Consents = append(n.Consents, Consent{strings.Repeat("p", 256), late, Revoked})
+	}
+	most, mostInteractions := limits.MaxBytes()
+	if got := len(c.AppendTo(nil)); got > most || got < most/2 {
+		t.Errorf("a customer takes %d bytes, MaxBytes says %d", got, most)
+	}
+	if got := len(n.AppendTo(nil)); got > mostInteractions || got < mostInteractions/2 {
+		t.Errorf("interactions take %d bytes, MaxBytes says %d", got, mostInteractions)
+	}
 }

@@ -11,7 +11,8 @@ type Customer struct {
 	// Due is the next instant at which silence changes something, Never if there is none.
 	Due Instant
 
-	tally tally // of the facts as they are now; rebuilt before each evaluation
+	tally   tally  // of the facts as they are now; rebuilt before each evaluation
+	scratch []byte // of Adopt
 }
 
 // Standing is where a customer stands: a function of the facts at every instant the customer was evaluated at, and of
@@ -43,6 +44,7 @@ func (c *Customer) Reset() {
 		Standing: Standing{Band: NoBand, Reference: None},
 		Due:      Never,
 		tally:    tally{window: c.tally.window[:0]},
+		scratch:  c.scratch,
 	}
 }
 
@@ -63,7 +65,8 @@ func (c *Customer) Refuse(p *Parameters, f *Fact) Refusal {
 	if c.Evaluated {
 		now = max(now, c.EvaluatedAt)
 	}
-	if now-f.placed() > p.Window {
+	// After a change to a longer window, orders inside of it may have settled already: nothing can be added before them.
+	if now-f.placed() > p.Window || (c.Settled.Orders > 0 && f.placed() <= c.Settled.Last) {
 		return TooLate
 	}
 	return c.full(&p.Limits, f, now, p.Window)
@@ -106,7 +109,8 @@ func (c *Customer) evaluate(p *Parameters, t Instant, cause Cause, history bool,
 			is.SegmentSeq++
 		}
 	}
-	chance := c.tally.chance(p, t)
+	raw := c.tally.raw(p, t)
+	chance := p.Churn.calibrated(raw)
 	is.Band = p.Churn.band(was.Band, chance)
 	risked := is.Band != was.Band || p.Churn.jumped(was.Reference, chance)
 	if risked {
@@ -120,7 +124,7 @@ func (c *Customer) evaluate(p *Parameters, t Instant, cause Cause, history bool,
 
 	if told && (moved || risked) {
 		change := Change{
-			At: t, Cause: cause, Mode: mode, Was: was, Is: *is, Chance: chance,
+			At: t, Cause: cause, Mode: mode, Was: was, Is: *is, Risk: Risk{Chance: chance}, Worth: c.tally.worth(p, t),
 			Figures: s.figures(), ThresholdAt: c.thresholdAt(),
 		}
 		if moved {
@@ -130,6 +134,7 @@ func (c *Customer) evaluate(p *Parameters, t Instant, cause Cause, history bool,
 		}
 		if risked {
 			change.Kind, change.Sequence = RiskChange, is.RiskSeq
+			change.Risk = c.tally.risk(p, raw, t)
 			out = append(out, change)
 		}
 	}

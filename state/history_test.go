@@ -71,6 +71,13 @@ func drawParameters(t *rapid.T) *Parameters {
 	c.Bands = [2]Millionths{low, low + Millionths(10_000*(1+uniform(t, "high", 35)))}
 	c.Hysteresis = Millionths(10_000 * uniform(t, "hysteresis", 10))
 	c.Jump = Millionths(20_000 * (1 + uniform(t, "jump", 20)))
+	switch uniform(t, "calibration", 3) {
+	case 1:
+		c.Map = &model.Map{Method: "platt", A: float64(uniform(t, "a", 31)-15) / 10, B: float64(1+uniform(t, "b", 15)) / 8}
+	case 2: // with a flat piece: what differs in the raw probability does not in the calibrated one
+		flat := float64(1+uniform(t, "flat", 7)) / 10
+		c.Map = &model.Map{Method: "isotonic", P: []float64{0.05, 0.2, 0.5, 0.9}, Q: []float64{0.01, flat, flat, 0.95}}
+	}
 	return p
 }
 

@@ -86,9 +86,11 @@ func (l *Ledger) find(id uint64) int {
 }
 
 func (l *Ledger) findRefund(r Refund) (int, bool) {
-	return slices.BinarySearchFunc(l.Refunds, r, func(a, b Refund) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
-	})
+	return slices.BinarySearchFunc(l.Refunds, r, compareRefunds)
+}
+
+func compareRefunds(a, b Refund) int {
+	return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
 }
 
 // addOrder keeps the greatest version of an order and says whether the order was known.
@@ -119,12 +121,11 @@ func (l *Ledger) addRefund(r Refund) {
 	}
 }
 
-// refunded is the sum of an order's refund records.
+// refunded is the sum of an order's refund records, which lie together.
 func (l *Ledger) refunded(order uint64) (sum Money) {
-	for _, r := range l.Refunds {
-		if r.Order == order {
-			sum = min(sum+r.Amount, MaxMoney) // more than any amount already
-		}
+	i, _ := l.findRefund(Refund{Order: order})
+	for ; i < len(l.Refunds) && l.Refunds[i].Order == order; i++ {
+		sum = min(sum+l.Refunds[i].Amount, MaxMoney) // more than any amount already
 	}
 	return sum
 }
@@ -220,4 +221,25 @@ func (t *tally) fill(l *Ledger, p *Parameters) {
 	if t.lifetime += t.revenue; t.lifetime < 0 {
 		t.lifetime = 1<<63 - 1
 	}
+}
+
+// Add takes an order or refund without limits or evaluation: for those who want the facts alone.
+func (l *Ledger) Add(f *Fact) {
+	switch f.Kind {
+	case OrderFact:
+		l.addOrder(f.Order)
+	case RefundFact:
+		l.addRefund(f.Refund)
+	}
+}
+
+// Occasions are the distinct calendar days of all counted orders, the settled ones included.
+func (l *Ledger) Occasions() Occasions {
+	days := l.Settled.Occasions
+	for i := range l.Orders {
+		if o := &l.Orders[i]; l.net(o) > 0 {
+			days.add(o.Day)
+		}
+	}
+	return days
 }

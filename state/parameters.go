@@ -14,7 +14,7 @@ type Parameters struct {
 	Versions  Versions
 }
 
-// Versions say by which parameters a standing was made. Version 0 is the configuration file.
+// Versions say by which parameters a standing was made. Cuts of version 0 are those of the rules.
 type Versions struct {
 	Rules uint32 `json:"rules"`
 	Cuts  uint32 `json:"cuts"`
@@ -54,13 +54,36 @@ type Churn struct {
 	Bands      [2]Millionths
 	Hysteresis Millionths
 	Jump       Millionths
+	Map        *model.Map        // from the method's probabilities to order to those that are published; nil: as they are
+	Ranks      model.Percentiles // of the method's own probabilities; nil: none are published
+	Value      *model.Value      // of customers under ByMBGNBD, in minor units; nil: none is told
+	Confidence string            // low, medium or high, see Confidences; empty if the model was not fitted to this shop
 }
+
+// Percentile is how many percent of the customers with about as many days of orders did not exceed the probability that the
+// method itself gives, when the model was made; -1 if no table is published with it.
+func (c *Churn) Percentile(p Millionths, orders int64) int {
+	if percent, known := c.Ranks.At(int32(p), int(orders)); p != None && known {
+		return percent
+	}
+	return -1
+}
+
+// Confidences are how far a fitted model has proved itself: low is a rule of thumb, for want of data; medium a fit that could not
+// be held against what came afterwards, or was not calibrated there; high one that was.
+func Confidences() []string { return []string{"low", "medium", "high"} }
 
 // Limits are what one customer may hold; what goes beyond is refused, never silently dropped.
 type Limits struct {
 	Orders   int // inside the window
 	Refunds  int // inside the window
 	Purposes int // of consent
+}
+
+// MaxBytes is more than any customer within the limits takes when encoded, and any interactions.
+func (l *Limits) MaxBytes() (customer, interactions int) {
+	const fixed, order, refund, consent = 8 << 10, 56, 34, 272
+	return fixed + order*l.Orders + refund*l.Refunds, fixed + consent*l.Purposes
 }
 
 // Mode says whether a change is news.
@@ -86,7 +109,7 @@ type Telling struct {
 	StaleBefore  Instant // silence due earlier than this is backfill: found so late that it is no news
 }
 
-// Mode of a change effective at t, caused by silence or by a record that may be loaded history.
+// Mode of a change effective at t, caused by silence, or by a record or new parameters that may be no news.
 func (s Telling) mode(t Instant, cause Cause, history bool) Mode {
 	if t < s.LiveFrom || (cause == Timer && t < s.StaleBefore) || (cause != Timer && history) {
 		return Backfill

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Segment is a segment's place in its rule set; NoSegment is that of a customer who never had a counted order.
+// Segment is the code of a segment: the same name has the same code in every version of an application's rules.
+// NoSegment is that of a customer who never had a counted order.
 type Segment uint8
 
 // Every rule set begins with these.
@@ -31,24 +32,37 @@ type SegmentRule struct {
 	When []Cell
 }
 
+// SegmentCode is the code that a name has once been given, and the rank that it had last. Customers may have been in a
+// segment that no rule names any more.
+type SegmentCode struct {
+	Name string
+	Code Segment
+	Rank int
+}
+
 // RuleSet maps scores to segments. Make one with NewRuleSet, which proves it.
 type RuleSet struct {
 	Name  string
-	names []string
-	ranks []int
+	names [MaxSegments]string // by code, of segments of former versions too
+	ranks [MaxSegments]int
+	ruled [MaxSegments]bool // named by a rule
 	table [6][6][6]Segment
 }
 
-// MaxSegments bounds a rule set: the segments a customer has been in are kept as one bit each.
+// MaxSegments bounds the names an application may use over time: the segments a customer has been in are kept as one
+// bit each.
 const MaxSegments = 32
 
 // NewRuleSet builds a rule set from rules that must name prospect and lost and give every combination of scores to
 // exactly one segment; every segment must be reachable; and a fall of any score must never improve the segment, so
-// that silence cannot. Every fault is reported.
-func NewRuleSet(name string, rules []SegmentRule) (*RuleSet, error) {
-	s := &RuleSet{Name: name, names: []string{"", "prospect", "lost"}, ranks: []int{0, 0, 0}}
+// that silence cannot. Names that have a code keep it; new ones are given the next that is free. Every fault is
+// reported.
+func NewRuleSet(name string, rules []SegmentRule, given ...SegmentCode) (*RuleSet, error) {
+	s := &RuleSet{Name: name}
+	s.names[Prospect], s.names[Lost] = "prospect", "lost"
 	var faults []string
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	s.remember(given, fault)
 	codes := make([]Segment, len(rules))
 	for i, r := range rules {
 		codes[i] = s.add(r, fault)
@@ -60,9 +74,6 @@ func NewRuleSet(name string, rules []SegmentRule) (*RuleSet, error) {
 		if !slices.ContainsFunc(rules, func(r SegmentRule) bool { return r.Name == must }) {
 			fault("no segment %q: every rule set needs one", must)
 		}
-	}
-	if len(s.names) > MaxSegments {
-		fault("%d segments; at most %d", len(s.names)-1, MaxSegments-1)
 	}
 	if len(faults) == 0 {
 		s.fill(rules, codes, fault)
@@ -76,23 +87,44 @@ func NewRuleSet(name string, rules []SegmentRule) (*RuleSet, error) {
 	return s, nil
 }
 
+// remember takes the codes that names have been given by former versions.
+func (s *RuleSet) remember(given []SegmentCode, fault func(string, ...any)) {
+	for _, g := range given {
+		if g.Name == "" || g.Code == NoSegment || g.Code >= MaxSegments || (s.names[g.Code] != "" && s.names[g.Code] != g.Name) ||
+			(s.code(g.Name) != NoSegment && s.code(g.Name) != g.Code) {
+			fault("segment %q cannot have the code %d", g.Name, g.Code)
+			continue
+		}
+		s.names[g.Code], s.ranks[g.Code] = g.Name, g.Rank
+	}
+}
+
+func (s *RuleSet) code(name string) Segment {
+	return Segment(max(0, slices.Index(s.names[1:], name)+1))
+}
+
 func (s *RuleSet) add(r SegmentRule, fault func(string, ...any)) Segment {
 	if r.Name == "" {
 		fault("a segment without a name")
+		return NoSegment
 	}
 	if r.Rank < 0 {
 		fault("segment %q: rank %d is negative", r.Name, r.Rank)
 	}
-	if i := slices.Index(s.names, r.Name); i > 0 && i <= int(Lost) {
-		s.ranks[i] = r.Rank
-		return Segment(i)
+	g := s.code(r.Name)
+	if g == NoSegment {
+		g = s.code("")
 	}
-	s.names, s.ranks = append(s.names, r.Name), append(s.ranks, r.Rank)
-	return Segment(len(s.names) - 1)
+	if g == NoSegment {
+		fault("no code is left for segment %q: %d names have been used, those of former versions included; use one of them again", r.Name, MaxSegments-1)
+		return NoSegment
+	}
+	s.names[g], s.ranks[g], s.ruled[g] = r.Name, r.Rank, true
+	return g
 }
 
 func (s *RuleSet) fill(rules []SegmentRule, codes []Segment, fault func(string, ...any)) {
-	reached := make([]bool, len(s.names))
+	var reached [MaxSegments]bool
 	for r := uint8(1); r <= 5; r++ {
 		for f := uint8(1); f <= 5; f++ {
 			for m := uint8(1); m <= 5; m++ {
@@ -113,9 +145,9 @@ func (s *RuleSet) fill(rules []SegmentRule, codes []Segment, fault func(string, 
 			}
 		}
 	}
-	for i, name := range s.names[3:] {
-		if !reached[i+3] {
-			fault("segment %q can never be reached", name)
+	for g := Lost + 1; g < MaxSegments; g++ {
+		if s.ruled[g] && !reached[g] {
+			fault("segment %q can never be reached", s.names[g])
 		}
 	}
 	if reached[Prospect] {
@@ -154,17 +186,29 @@ func (s *RuleSet) Of(r, f, m uint8) Segment {
 	return s.table[r][f][m]
 }
 
-// SegmentName is the name of a segment of this set; that of NoSegment is empty.
+// SegmentName is the name of a segment of this set or of a former version of it; that of NoSegment is empty.
 func (s *RuleSet) SegmentName(g Segment) string { return s.names[g] }
 
 // Rank is the rank of a segment; NoSegment has that of prospect.
-func (s *RuleSet) Rank(g Segment) int { return s.ranks[g] }
+func (s *RuleSet) Rank(g Segment) int { return s.ranks[max(g, Prospect)] }
 
-// Segments are the names of all segments, best first.
+// Codes are the codes of all names ever used, by code.
+func (s *RuleSet) Codes() (given []SegmentCode) {
+	for g := Prospect; g < MaxSegments; g++ {
+		if s.names[g] != "" {
+			given = append(given, SegmentCode{s.names[g], g, s.ranks[g]})
+		}
+	}
+	return given
+}
+
+// Segments are the names of the segments that the rules name, best first.
 func (s *RuleSet) Segments() []string {
-	order := make([]Segment, 0, len(s.names)-1)
-	for g := Prospect; int(g) < len(s.names); g++ {
-		order = append(order, g)
+	var order []Segment
+	for g := Prospect; g < MaxSegments; g++ {
+		if s.ruled[g] {
+			order = append(order, g)
+		}
 	}
 	slices.SortStableFunc(order, func(a, b Segment) int { return s.ranks[b] - s.ranks[a] })
 	names := make([]string, len(order))
@@ -172,25 +216,4 @@ func (s *RuleSet) Segments() []string {
 		names[i] = s.names[g]
 	}
 	return names
-}
-
-// RFM11 is the default rule set: eleven segments of practice and prospect (semantics 5.4).
-func RFM11() []SegmentRule {
-	any, one, low, high := Span{}, Span{1, 1}, Span{1, 2}, Span{4, 5}
-	r1, r2, r3, r4, r5 := Span{1, 1}, Span{2, 2}, Span{3, 3}, Span{4, 4}, Span{5, 5}
-	two, three := Span{2, 2}, Span{3, 5}
-	return []SegmentRule{
-		{"champions", 9, []Cell{{high, high, high}}},
-		{"loyal", 8, []Cell{{high, Span{3, 3}, any}, {high, high, Span{1, 3}}}},
-		{"potential_loyalist", 7, []Cell{{high, two, any}}},
-		{"new", 6, []Cell{{r5, one, any}}},
-		{"promising", 5, []Cell{{r4, one, any}}},
-		{"needs_attention", 4, []Cell{{r3, three, any}}},
-		{"about_to_sleep", 3, []Cell{{r3, low, any}}},
-		{"at_risk", 2, []Cell{{r2, three, any}, {r2, two, high}}},
-		{"hibernating", 1, []Cell{{r2, one, any}, {r2, two, Span{1, 3}}}},
-		{"cant_lose", 1, []Cell{{r1, high, high}}},
-		{"lost", 0, []Cell{{r1, Span{1, 3}, any}, {r1, high, Span{1, 3}}}},
-		{"prospect", 0, nil},
-	}
 }

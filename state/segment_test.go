@@ -119,7 +119,7 @@ func TestRuleSetFaults(t *testing.T) {
 			`rule set mine: no segment "prospect": every rule set needs one; no segment "lost": every rule set needs one`},
 		{"negative rank", with(SegmentRule{"good", -1, anything}), `rule set mine: segment "good": rank -1 is negative`},
 		{"negative rank of lost", with(SegmentRule{"lost", -2, []Cell{{R: Span{1, 2}}}}), `rule set mine: segment "lost": rank -2 is negative`},
-		{"too many", many, "rule set mine: 35 segments; at most 31"},
+		{"too many", many, `rule set mine: no code is left for segment "s28": 31 names have been used, those of former versions included; use one of them again`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, err := NewRuleSet("mine", test.rules)
@@ -154,12 +154,108 @@ func TestMostSegments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	highest := Segment(len(s.names) - 1)
-	if highest != MaxSegments-1 {
-		t.Fatalf("the highest segment is %d", highest)
+	highest := Segment(MaxSegments - 1)
+	if s.names[highest] == "" {
+		t.Fatal("the highest code is not given")
 	}
 	c := Change{Was: Standing{Seen: 1 << highest}, Is: Standing{Published: highest}}
 	if c.FirstTime() {
 		t.Error("the highest segment is not remembered")
+	}
+}
+
+// Whatever happens to the rules, a code means the same name for ever, and the newest rules can name all of them.
+func TestCodesAreKept(t *testing.T) {
+	first, err := NewRuleSet("mine", with(SegmentRule{"vip", 3, []Cell{{Span{5, 5}, Span{5, 5}, Span{5, 5}}}}, SegmentRule{"good", 2, []Cell{{R: Span{3, 4}}, {R: Span{5, 5}, F: Span{1, 4}}, {Span{5, 5}, Span{5, 5}, Span{1, 4}}}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := NewRuleSet("mine", []SegmentRule{ // vip retired, best new, another order and another rank of good
+		{"best", 9, []Cell{{R: Span{5, 5}}}}, {"lost", 0, []Cell{{R: Span{1, 2}}}}, {"prospect", 0, nil}, {"good", 5, []Cell{{R: Span{3, 4}}}},
+	}, first.Codes()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []SegmentCode{{"prospect", 1, 0}, {"lost", 2, 0}, {"good", 3, 5}, {"vip", 4, 3}, {"best", 5, 9}}
+	if got := second.Codes(); !slices.Equal(got, want) {
+		t.Errorf("codes are %v, want %v", got, want)
+	}
+	if got := second.Segments(); !slices.Equal(got, []string{"best", "good", "prospect", "lost"}) {
+		t.Errorf("segments are %q", got)
+	}
+	if name := second.SegmentName(4); name != "vip" {
+		t.Errorf("the retired segment is called %q", name)
+	}
+	move := Change{Was: Standing{Published: 4}, Is: Standing{Published: 3}}
+	if d := move.Direction(second); d != "up" { // from rank 3 to rank 5, as they are now
+		t.Errorf("from the retired segment the direction is %s", d)
+	}
+	again, err := NewRuleSet("mine", with(), second.Codes()...) // read back, and with another set of rules
+	if err != nil || again.SegmentName(5) != "best" {
+		t.Errorf("the third rule set: %v", err)
+	}
+}
+
+func TestCodesThatCannotBe(t *testing.T) {
+	for _, test := range []struct {
+		given SegmentCode
+		want  string
+	}{
+		{SegmentCode{"mine", 0, 0}, `rule set mine: segment "mine" cannot have the code 0`},
+		{SegmentCode{"mine", 32, 0}, `rule set mine: segment "mine" cannot have the code 32`},
+		{SegmentCode{"mine", 1, 0}, `rule set mine: segment "mine" cannot have the code 1`},
+		{SegmentCode{"lost", 3, 0}, `rule set mine: segment "lost" cannot have the code 3`},
+		{SegmentCode{"", 3, 0}, `rule set mine: segment "" cannot have the code 3`},
+	} {
+		if _, err := NewRuleSet("mine", with(), test.given); err == nil || err.Error() != test.want {
+			t.Errorf("%v: %v", test.given, err)
+		}
+	}
+}
+
+// Every preset passes the four proofs, and has the cells that its source says.
+func TestPresets(t *testing.T) {
+	want := map[string]map[string]int{
+		"rfm125": {"champions": 7, "loyal": 8, "potential_loyalist": 24, "new": 7, "promising": 16, "needs_attention": 8, "about_to_sleep": 8, "at_risk": 22, "cant_lose": 8, "hibernating": 11, "lost": 6},
+		"rf10":   {"champions": 10, "loyal": 20, "potential_loyalist": 20, "new": 5, "promising": 5, "needs_attention": 5, "about_to_sleep": 10, "cant_lose": 10, "at_risk": 20, "hibernating": 20},
+	}
+	for _, name := range Presets() {
+		rules, known := Preset(name)
+		if !known {
+			t.Fatalf("no preset %s", name)
+		}
+		s, err := NewRuleSet(name, rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, thirds := map[string]int{}, map[string]map[[3]int]bool{}
+		third, money := [6]int{0, 1, 2, 3, 3, 3}, [6]int{0, 1, 1, 2, 3, 3}
+		for r := 1; r <= 5; r++ {
+			for f := 1; f <= 5; f++ {
+				for m := 1; m <= 5; m++ {
+					g := s.SegmentName(s.Of(uint8(r), uint8(f), uint8(m)))
+					got[g]++
+					if thirds[g] == nil {
+						thirds[g] = map[[3]int]bool{}
+					}
+					thirds[g][[3]int{third[r], third[f], money[m]}] = true
+				}
+			}
+		}
+		for g, n := range want[name] {
+			if got[g] != n {
+				t.Errorf("%s: %s has %d cells, want %d", name, g, got[g], n)
+			}
+		}
+		if name == "klaviyo6" {
+			for g, n := range map[string]int{"champions": 3, "loyal": 5, "recent": 5, "needs_attention": 5, "at_risk": 5, "inactive": 4} {
+				if len(thirds[g]) != n {
+					t.Errorf("%s has %d of the 27 cells, want %d", g, len(thirds[g]), n)
+				}
+			}
+		}
+	}
+	if _, known := Preset("rfm12"); known {
+		t.Error("a preset that does not exist")
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
 	"github.com/asiduo/asiduo/sinks/archive"
@@ -20,11 +22,38 @@ type archiver struct {
 	pipe *pipeline.Pipeline
 	log  *slog.Logger
 
+	due, last prometheus.Gauge     // instants of the snapshot that is due and of the last published one
+	customers *prometheus.GaugeVec // in the last published one, by segment
+	failed    prometheus.Counter
+
 	published state.Instant // the last snapshot that was published
 }
 
-func archiveInfo(cfg config.Config, shards int32, params *state.Parameters) archive.Info {
-	return archive.Info{App: cfg.App, Epoch: cfg.Epoch, Shards: shards, Currency: cfg.Currency, Digits: cfg.Digits(), Params: params}
+// newArchiver has metrics if snapshots are due by themselves.
+func newArchiver(cfg config.Config, pipe *pipeline.Pipeline, reg prometheus.Registerer, log *slog.Logger) *archiver {
+	a := &archiver{
+		cfg: cfg, pipe: pipe, log: log,
+		due: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "asiduo_snapshot_due_timestamp_seconds", Help: "Instant of the snapshot that should be there by now.",
+		}),
+		last: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "asiduo_snapshot_published_timestamp_seconds", Help: "Instant of the last snapshot that this process knows to be complete; 0: none.",
+		}),
+		customers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "asiduo_snapshot_customers", Help: "Customers by segment, as of the last snapshot that this process knows to be complete.",
+		}, []string{"segment"}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "asiduo_snapshot_errors_total", Help: "Attempts to write or publish a snapshot that failed; the next one follows soon.",
+		}),
+	}
+	if cfg.Archive.Dir != "" && cfg.Archive.Every != 0 {
+		reg.MustRegister(a.due, a.last, a.customers, a.failed)
+	}
+	return a
+}
+
+func archiveInfo(cfg config.Config, epoch int, shards int32) archive.Info {
+	return archive.Info{App: cfg.App, Epoch: epoch, Shards: shards, Currency: cfg.Currency, Digits: cfg.Digits()}
 }
 
 // dayOf is the calendar day of an instant in the tenant's zone.
@@ -43,7 +72,7 @@ func (a *archiver) write(ctx context.Context, at state.Instant) (files []string,
 	if err != nil {
 		return nil, err
 	}
-	info := archiveInfo(a.cfg, a.pipe.Shards(), a.pipe.Params())
+	info := archiveInfo(a.cfg, a.pipe.Epoch(), a.pipe.Shards())
 	for _, s := range a.pipe.Status() {
 		if s.State != "running" {
 			return files, fmt.Errorf("snapshot: shard %d is %s", s.Shard, s.State)
@@ -80,7 +109,7 @@ func (a *archiver) run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
-	done := map[int32]state.Instant{}
+	done, told := map[int32]state.Instant{}, time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -92,7 +121,11 @@ func (a *archiver) run(ctx context.Context) error {
 			continue
 		}
 		if err := a.round(ctx, lastDue(now, every, zone), done); err != nil && ctx.Err() == nil {
-			a.log.Warn("snapshot", "err", err)
+			a.failed.Inc()
+			if time.Since(told) > time.Minute {
+				told = time.Now()
+				a.log.Warn("snapshot failed, processing goes on", "err", err)
+			}
 		}
 	}
 }
@@ -110,7 +143,8 @@ func (a *archiver) round(ctx context.Context, at state.Instant, done map[int32]s
 	if err != nil {
 		return err
 	}
-	info := archiveInfo(a.cfg, a.pipe.Shards(), a.pipe.Params())
+	a.due.Set(float64(at) / 1000)
+	info := archiveInfo(a.cfg, a.pipe.Epoch(), a.pipe.Shards())
 	first := false
 	for _, s := range a.pipe.Status() {
 		first = first || s.Shard == 0
@@ -136,11 +170,26 @@ func (a *archiver) round(ctx context.Context, at state.Instant, done map[int32]s
 		return nil
 	}
 	whole, err := archive.Publish(ctx, a.cfg.Archive.Dir, day, at, info)
-	if whole {
-		a.published = at
-		a.log.Info("snapshot published", "day", day)
+	if !whole || err != nil {
+		return err
 	}
-	return err
+	a.published = at
+	a.log.Info("snapshot published", "day", day)
+	return a.tell(day, at)
+}
+
+// tell tells what is in a published snapshot.
+func (a *archiver) tell(day string, at state.Instant) error {
+	m, err := archive.ReadManifest(a.cfg.Archive.Dir, day)
+	if err != nil {
+		return err
+	}
+	a.last.Set(float64(at) / 1000)
+	a.customers.Reset()
+	for segment, n := range m.Segments {
+		a.customers.WithLabelValues(segment).Set(float64(n))
+	}
+	return nil
 }
 
 // snapshot writes the state of every shard as Parquet below dir.

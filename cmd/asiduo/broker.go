@@ -56,7 +56,7 @@ func createInputs(ctx context.Context, adm *kadm.Client, c config.Config, partit
 	forever, any, size := "-1", "9223372036854775807", fmt.Sprint(maxMessage)
 	create := "CreateTime"
 	for _, topic := range pipeline.InputTopics(c) {
-		_, err := adm.CreateTopic(ctx, partitions, 1, map[string]*string{
+		_, err := adm.CreateTopic(ctx, partitions, c.Outputs.ReplicationFactor, map[string]*string{
 			"retention.ms": &forever, "message.timestamp.type": &create, "max.message.bytes": &size,
 			"message.timestamp.before.max.ms": &any, "message.timestamp.after.max.ms": &any,
 		}, topic)

@@ -35,7 +35,7 @@ configuration with defaults, secrets hidden. With --connect it also looks at the
 			if err != nil {
 				return err
 			}
-			params, err := pipeline.Parameters(cfg)
+			params, err := pipeline.FirstParameters(cfg)
 			if err != nil {
 				return err
 			}
@@ -44,6 +44,7 @@ configuration with defaults, secrets hidden. With --connect it also looks at the
 			}
 			fmt.Fprintf(out, "# rule set %s is total and unambiguous, every segment can be reached, silence never improves one; best first:\n#   %s\n",
 				params.Rules.Name, strings.Join(params.Rules.Segments(), " > "))
+			printCube(out, "# ", params.Rules)
 			if !connect {
 				return nil
 			}
@@ -53,6 +54,9 @@ configuration with defaults, secrets hidden. With --connect it also looks at the
 			}
 			defer cl.Close()
 			shards, warnings, err := pipeline.Layout(cmd.Context(), adm, cfg)
+			if err == nil {
+				warnings = append(warnings, pipeline.Retention(cmd.Context(), adm, cfg)...)
+			}
 			for _, w := range warnings {
 				fmt.Fprintln(out, "# warning:", w)
 			}

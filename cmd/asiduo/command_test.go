@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/state"
 )
 
@@ -298,5 +299,17 @@ func TestReplayTwice(t *testing.T) {
 	w.buy("c1", "new", time.Now())
 	if c := w.expect(5*time.Second, "c1", "new", "potential_loyalist", "order"); c.Sequence != 1 {
 		t.Errorf("the first announced change has number %d", c.Sequence)
+	}
+}
+
+func TestAdvertised(t *testing.T) {
+	for _, test := range []struct{ listen, advertise, want string }{
+		{"127.0.0.1:8080", "", "http://127.0.0.1:8080"},
+		{"127.0.0.1:8080", "https://asiduo-0.example", "https://asiduo-0.example"},
+		{"", "", ""},
+	} {
+		if got := advertised(config.Config{API: config.API{Listen: test.listen, Advertise: test.advertise}}); got != test.want {
+			t.Errorf("%+v: %q", test, got)
+		}
 	}
 }

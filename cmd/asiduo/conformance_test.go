@@ -45,13 +45,15 @@ func caseNames(t *testing.T) []string {
 func configOf(t *testing.T, c oracle.Config) config.Config {
 	t.Helper()
 	cfg := config.Default()
-	cfg.App, cfg.Epoch, cfg.Currency, cfg.MinorDigits = c.App, c.Epoch, c.Currency, c.MinorDigits
+	cfg.App, cfg.Currency, cfg.MinorDigits = c.App, c.Currency, c.MinorDigits
 	cfg.Inputs.Purchases, cfg.Inputs.Interactions = c.Inputs.Purchases, c.Inputs.Interactions
 	cfg.Time.EventTime, cfg.Time.Clock, cfg.Time.Zone, cfg.Time.Backfill = c.EventTime, c.Clock, c.TimeZone, c.Backfill
+	from := "1970-01-01T00:00:00Z" // everything is live, and nothing is built before
 	if c.LiveFrom != nil {
-		if err := cfg.Time.LiveFrom.UnmarshalText([]byte(*c.LiveFrom)); err != nil {
-			t.Fatal(err)
-		}
+		from = *c.LiveFrom
+	}
+	if err := cfg.Time.LiveFrom.UnmarshalText([]byte(from)); err != nil {
+		t.Fatal(err)
 	}
 	cfg.Rules.Name, cfg.Rules.WindowDays = c.Rules.Name, c.Rules.WindowDays
 	copy(cfg.Rules.RecencyDays[:], c.Rules.RecencyDays[:])
@@ -114,6 +116,12 @@ func (v variant) crasher() func(int32, pipeline.Step) error {
 // simulated runs a case through simulate and returns what came out.
 func simulated(t *testing.T, dir string, c oracle.Case, v variant, broker string) []oracle.Output {
 	t.Helper()
+	return interrupted(t, dir, c, v, broker, v.crasher())
+}
+
+// interrupted is simulated with somebody who is told of each step.
+func interrupted(t *testing.T, dir string, c oracle.Case, v variant, broker string, interrupt func(int32, pipeline.Step) error) []oracle.Output {
+	t.Helper()
 	end, err := time.Parse(time.RFC3339, c.Config.EndClock)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +136,7 @@ func simulated(t *testing.T, dir string, c oracle.Case, v variant, broker string
 	}
 	s := simulation{
 		cfg: configOf(t, c.Config), inputs: []string{input}, until: state.Instant(end.UnixMilli()), output: out,
-		partitions: int32(c.Config.Partitions), shards: v.shards, records: v.records, interrupt: v.crasher(), broker: broker,
+		partitions: int32(c.Config.Partitions), epoch: c.Config.Epoch, shards: v.shards, records: v.records, interrupt: interrupt, broker: broker,
 		log: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelError})),
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)

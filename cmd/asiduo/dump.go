@@ -127,7 +127,7 @@ func (l *logLine) record() (*kgo.Record, error) {
 
 // dump writes the committed records of the output topics, a file for each.
 func (r *rehearsal) dump(ctx context.Context, dir string) error {
-	for _, t := range pipeline.OwnTopics(r.cfg)[1:] {
+	for _, t := range pipeline.OutputTopics(r.cfg) {
 		if err := r.dumpTopic(ctx, t.Name, filepath.Join(dir, t.Name+".jsonl")); err != nil {
 			return fmt.Errorf("write %s: %w", t.Name, err)
 		}
@@ -191,42 +191,8 @@ func (r *rehearsal) committed(ctx context.Context, topic string) iter.Seq2[*kgo.
 			return
 		}
 		for _, p := range slices.Sorted(maps.Keys(ends[topic])) {
-			for record, err := range r.partition(ctx, topic, p, ends[topic][p].Offset) {
+			for record, err := range pipeline.Committed(ctx, pipeline.Connector(r.cfg.Kafka), topic, p, -1, ends[topic][p].Offset) {
 				if !yield(record, err) || err != nil {
-					return
-				}
-			}
-		}
-	}
-}
-
-func (r *rehearsal) partition(ctx context.Context, topic string, partition int32, end int64) iter.Seq2[*kgo.Record, error] {
-	return func(yield func(*kgo.Record, error) bool) {
-		opts, err := pipeline.ClientOptions(r.cfg.Kafka)
-		if err != nil || end == 0 {
-			if err != nil {
-				yield(nil, err)
-			}
-			return
-		}
-		cl, err := kgo.NewClient(append(opts, kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
-			topic: {partition: kgo.NewOffset().AtStart()},
-		}))...)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer cl.Close()
-		for next := int64(0); next < end; {
-			fetched := cl.PollFetches(ctx)
-			if err := fetched.Err(); err != nil {
-				yield(nil, err)
-				return
-			}
-			for it := fetched.RecordIter(); !it.Done(); {
-				record := it.Next()
-				next = record.Offset + 1
-				if !record.Attrs.IsControl() && !yield(record, nil) {
 					return
 				}
 			}

@@ -56,7 +56,7 @@ func newFleet(t *testing.T, name string, change func(*stage)) *fleet {
 		t.Fatal(err)
 	}
 	st := stage{
-		cfg: configOf(t, c.Config), partitions: c.Config.Partitions, shards: c.Config.Partitions, dir: "data", files: vfs.NewCrashableMem(),
+		cfg: configOf(t, c.Config), partitions: c.Config.Partitions, shards: c.Config.Partitions, epoch: c.Config.Epoch, dir: "data", files: vfs.NewCrashableMem(),
 		log: slog.New(slog.DiscardHandler),
 	}
 	st.cfg.Cycle.Records = 7
@@ -160,18 +160,27 @@ func (f *fleet) await(what string, until func() bool) {
 	defer cancel()
 	for !until() {
 		var any sync.Once
-		changed, waits := make(chan struct{}), make(chan struct{})
+		var listening sync.WaitGroup // nothing that happens from then on is missed
+		changed := make(chan struct{})
 		once, stop := context.WithCancel(ctx)
 		for _, i := range f.live {
 			looked := false
+			listening.Add(1)
 			go func() {
-				_ = i.pipe.Wait(once, func() bool { was := looked; looked = true; return was })
+				_ = i.pipe.Wait(once, func() bool {
+					if looked {
+						return true
+					}
+					looked = true
+					listening.Done()
+					return false
+				})
 				any.Do(func() { close(changed) })
 			}()
 		}
+		listening.Wait()
 		if until() {
 			stop()
-			close(waits)
 			return
 		}
 		select {
@@ -261,7 +270,7 @@ func TestRestart(t *testing.T) {
 // leaves of its disk.
 func TestKill(t *testing.T) {
 	steps := []pipeline.Step{
-		pipeline.BeforeInit, pipeline.AfterInit, pipeline.BeforeOwner, pipeline.AfterOwner, pipeline.AfterRestore,
+		pipeline.BeforeInit, pipeline.AfterInit, pipeline.BeforeOwner, pipeline.AfterOwner, pipeline.WithinRestore, pipeline.AfterRestore,
 		pipeline.BeforeProduce, pipeline.BeforeEnd, pipeline.AfterEnd, pipeline.AfterApply,
 	}
 	f := newFleet(t, "21-random", nil)

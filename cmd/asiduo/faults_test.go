@@ -119,7 +119,7 @@ func TestTopics(t *testing.T) {
 	file := func(more string) string { return configFile(t, at, more) }
 	refused(t, exitFailed, "input topic \"orders\" is missing", "init", "-c", file("inputs: {purchases: orders}\n"))
 	const create = "\" is missing: create it with \"asiduo init\""
-	own := []string{"shop.changelog", "shop.segment-changes", "shop.churn-risk", "shop.dead-letters", "shop.profiles"}
+	own := []string{"shop.changelog", "shop.parameters", "shop.segment-changes", "shop.churn-risk", "shop.dead-letters", "shop.profiles"}
 	missing := "topic \"" + strings.Join(own, create+"\ntopic \"") + create
 	refused(t, exitFailed, missing, "run", "-c", file(""))
 	refused(t, exitFailed, "input topic \"orders\" is missing\n"+missing, "run", "-c", file("inputs: {purchases: orders}\n"))

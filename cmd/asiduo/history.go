@@ -37,6 +37,7 @@ type historyFormat struct {
 	TimeLayout string            // Go layout of time columns; default RFC 3339, date with or without a time of day
 	Zone       *time.Location    // of times that name no zone; default UTC
 	Currency   string            // of all amounts, when no column says it
+	Sparse     bool              // CSV: without a column of order ids each line is an order, without one of amounts of nothing
 }
 
 // historyRecord is one canonical input record, ready to be produced.

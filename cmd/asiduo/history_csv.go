@@ -289,8 +289,8 @@ func (r *historyReader) csvRecord(t *historyTable) (historyRecord, error) {
 	}
 	for _, field := range fields {
 		text := t.cell(field.name)
-		if field.kind == currencyColumn && !t.has(field.name) {
-			text = r.Currency
+		if !t.has(field.name) {
+			text = r.absent(t, field)
 		}
 		if text == "" && !field.required {
 			continue

@@ -48,7 +48,7 @@ topics that exist, else the smallest common divisor of at least 8, else the grea
 			}
 			var created []string
 			if !dry {
-				if created, err = pipeline.CreateTopics(cmd.Context(), adm, cfg, shards); err != nil {
+				if created, err = pipeline.Init(cmd.Context(), adm, cfg, shards, 1); err != nil {
 					return err
 				}
 			}

@@ -120,7 +120,7 @@ func TestKafkaTakeover(t *testing.T) {
 func askFor(t *testing.T, w *world, a, b *process) {
 	t.Helper()
 	redirects := 0
-	for _, customer := range w.load.people[liveCustomers : liveCustomers+20] {
+	for _, customer := range w.load.people[w.load.live : w.load.live+20] {
 		path := "/v1/customers/" + customer.id
 		for _, asked := range [][2]*process{{a, b}, {b, a}} {
 			to, status := asked[0].get(asked[0].cfg.API.Listen, path)

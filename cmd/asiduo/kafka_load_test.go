@@ -14,17 +14,22 @@ import (
 	"github.com/asiduo/asiduo/pipeline/oracle"
 )
 
-const (
-	liveCustomers  = 240
-	quietCustomers = 160
-	dueSpan        = 40 * time.Second // quiet customers become due within it
-)
+// scale is how much of a load there is.
+type scale struct {
+	live, quiet int           // customers
+	span        time.Duration // quiet customers become due within it
+	close       bool          // orders of quiet customers come close to their due instants, before and after
+}
+
+var smallScale = scale{live: 240, quiet: 160, span: 40 * time.Second}
 
 // load is what happens to the customers of a world. The live ones buy, return and complain now; what they did in the
 // past ended half a day away from any whole number of days ago, so that silence changes nothing about them during the
 // test, and what comes out does not depend on when it was looked at. The quiet ones only have a past, and become due
 // during the test.
 type load struct {
+	scale
+	name   string
 	rng    *rand.Rand
 	in     oracle.Inputs
 	began  time.Time
@@ -39,27 +44,32 @@ type buyer struct {
 	at     map[string]time.Time
 	last   []byte // value of the last record
 	topic  string // of it
+	due    time.Time
 }
 
-func newLoad(in oracle.Inputs, now time.Time) *load {
-	l := &load{rng: rand.New(rand.NewPCG(7, uint64(now.UnixNano()))), in: in, began: now.Truncate(time.Millisecond)}
-	for i := range liveCustomers + quietCustomers {
-		l.people = append(l.people, &buyer{id: fmt.Sprintf("kunde-%d-ü", i), at: map[string]time.Time{}})
+// newLoad makes a load; the names of its orders begin with name, so that two loads can share their customers.
+func newLoad(name string, in oracle.Inputs, sc scale, seed uint64, now time.Time) *load {
+	l := &load{scale: sc, name: name, rng: rand.New(rand.NewPCG(7, seed)), in: in, began: now.Truncate(time.Millisecond)}
+	for i := range l.live + l.quiet {
+		p := &buyer{id: fmt.Sprintf("kunde-%d-ü", i), at: map[string]time.Time{}}
+		if quiet := i - l.live; quiet >= 0 { // the more of them there are, the closer they follow each other
+			p.due = l.began.Add(time.Second + l.span*time.Duration(quiet)/time.Duration(l.quiet)).Truncate(time.Millisecond)
+		}
+		l.people = append(l.people, p)
 	}
 	return l
 }
 
 // lastDue is when the last quiet customer has become due and the grace is over.
-func (l *load) lastDue() time.Time { return l.began.Add(dueSpan + 5*time.Second) }
+func (l *load) lastDue() time.Time { return l.began.Add(l.span + 5*time.Second) }
 
 // past are the records of the past, in the order of time.
 func (l *load) past() (list []*kgo.Record) {
 	const day = 24 * time.Hour
 	for i, p := range l.people {
 		last := l.began.Add(-time.Duration(1+l.rng.IntN(300))*day - 12*time.Hour + time.Duration(l.rng.IntN(10*3600)-5*3600)*time.Second)
-		if i >= liveCustomers {
-			due := l.began.Add(time.Second + time.Duration(l.rng.Int64N(int64(dueSpan)))).Truncate(time.Millisecond)
-			last = due.Add(-time.Duration([]int{30, 90, 180}[i%3]) * day)
+		if i >= l.live {
+			last = p.due.Add(-time.Duration([]int{30, 90, 180}[i%3]) * day)
 		} else if i%4 == 0 {
 			continue // new customers
 		}
@@ -71,10 +81,26 @@ func (l *load) past() (list []*kgo.Record) {
 	return list
 }
 
-// next is what happens now to one of the live customers.
+// closeTo is a quiet customer who becomes due a few seconds before or after an instant; nil if there is none.
+func (l *load) closeTo(now time.Time) *buyer {
+	at := now.Add(-3*time.Second + time.Duration(l.rng.Int64N(int64(6*time.Second))))
+	quiet := l.people[l.live:]
+	i, _ := slices.BinarySearchFunc(quiet, at, func(p *buyer, at time.Time) int { return p.due.Compare(at) })
+	if i == len(quiet) || quiet[i].due.Sub(at).Abs() > 3*time.Second {
+		return nil
+	}
+	return quiet[i]
+}
+
+// next is what happens now to one of the live customers, or to one who is about to become due.
 func (l *load) next(now time.Time) []*kgo.Record {
 	now = now.Truncate(time.Millisecond)
-	p := l.people[l.rng.IntN(liveCustomers)]
+	p := l.people[l.rng.IntN(l.live)]
+	if l.close && l.rng.IntN(50) == 0 {
+		if quiet := l.closeTo(now); quiet != nil {
+			p = quiet
+		}
+	}
 	switch what := l.rng.IntN(100); {
 	case what < 50 || len(p.orders) == 0:
 		return []*kgo.Record{l.order(p, now, now.Add(-time.Duration(l.rng.IntN(600))*time.Second))}
@@ -109,7 +135,7 @@ func (l *load) amount() string { return fmt.Sprintf("%d.%02d", l.rng.IntN(180), 
 
 func (l *load) order(p *buyer, at, ordered time.Time) *kgo.Record {
 	l.n++
-	id := fmt.Sprintf("%s/%d", p.id, l.n)
+	id := fmt.Sprintf("%s/%s%d", p.id, l.name, l.n)
 	p.orders = append(p.orders, id)
 	p.at[id] = ordered
 	return l.record(p, l.in.Purchases, at, l.object(map[string]any{
@@ -137,7 +163,7 @@ func (l *load) refund(p *buyer, at time.Time) *kgo.Record {
 func (l *load) interaction(p *buyer, at time.Time) *kgo.Record {
 	l.n++
 	return l.record(p, l.in.Interactions, at, l.object(map[string]any{
-		"id": fmt.Sprint("i", l.n), "customer_id": p.id, "at": clockText(at),
+		"id": fmt.Sprint("i", l.name, l.n), "customer_id": p.id, "at": clockText(at),
 		"type":       []string{"visit", "consent", "complaint", "complaint_resolved"}[l.rng.IntN(4)],
 		"properties": map[string]string{"purpose": "email", "status": []string{"granted", "denied", "revoked"}[l.rng.IntN(3)]},
 	}))
@@ -146,7 +172,7 @@ func (l *load) interaction(p *buyer, at time.Time) *kgo.Record {
 // malformed records must not disturb anybody and come out as dead letters, each once.
 func (l *load) malformed(p *buyer, at time.Time) *kgo.Record {
 	order := map[string]any{
-		"order_id": fmt.Sprint("bad", l.n), "customer_id": p.id, "ordered_at": clockText(at), "amount": l.amount(), "currency": "EUR",
+		"order_id": fmt.Sprint("bad", l.name, l.n), "customer_id": p.id, "ordered_at": clockText(at), "amount": l.amount(), "currency": "EUR",
 	}
 	r := &kgo.Record{Topic: l.in.Purchases, Key: []byte(p.id), Timestamp: at}
 	switch l.rng.IntN(8) {

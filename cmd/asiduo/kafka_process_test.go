@@ -63,12 +63,16 @@ type process struct {
 	err   error // of the process, when it has ended
 }
 
-// newProcess makes an instance that does not run yet. It never outlives the test.
-func newProcess(t *testing.T, w *world, name string) *process {
+// newProcess makes an instance that does not run yet; brokers are those of the world unless it has a way of its own to
+// them. It never outlives the test.
+func newProcess(t *testing.T, w *world, name string, brokers ...string) *process {
 	t.Helper()
 	dir := filepath.Join(w.dir, name)
 	p := &process{t: t, binary: w.binary, file: dir + ".yaml", log: dir + ".log", cfg: w.cfg}
 	p.cfg.State.Dir, p.cfg.API.Listen, p.cfg.Admin.Listen = dir, freeAddress(t), freeAddress(t)
+	if len(brokers) > 0 {
+		p.cfg.Kafka.Brokers = brokers
+	}
 	var text bytes.Buffer
 	if err := errors.Join(config.Print(&text, p.cfg), os.WriteFile(p.file, text.Bytes(), 0o600)); err != nil {
 		t.Fatal(err)
@@ -252,13 +256,13 @@ func awaitCycles(t *testing.T, limit time.Duration, before []shardAnswer, p *pro
 }
 
 // kafkaScript does something to the broker that the tests run on.
-func kafkaScript(t *testing.T, what string) {
+func kafkaScript(t *testing.T, what string, more ...string) {
 	t.Helper()
 	run := os.Getenv("ASIDUO_KAFKA_RUN")
 	if run == "" {
 		t.Fatal("ASIDUO_KAFKA_RUN is not set: run make kafka-test")
 	}
-	cmd := exec.Command("bash", filepath.Join("..", "..", "deploy", "kafka", "kafka.sh"), what, run)
+	cmd := exec.Command("bash", append([]string{filepath.Join("..", "..", "deploy", "kafka", "kafka.sh"), what, run}, more...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("kafka.sh %s: %v\n%s", what, err, out)
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -13,14 +14,14 @@ import (
 	"github.com/asiduo/asiduo/pipeline/oracle"
 )
 
-// realBroker is the address of the real Kafka that .ci/kafka-test.sh has started for these tests.
-func realBroker(t *testing.T) string {
+// realBroker are the addresses of the real Kafka that .ci/kafka-test.sh has started for these tests.
+func realBroker(t *testing.T) []string {
 	t.Helper()
 	at := os.Getenv("ASIDUO_BROKER")
 	if at == "" {
 		t.Fatal("ASIDUO_BROKER is not set: run make kafka-test")
 	}
-	return at
+	return strings.Split(at, ",")
 }
 
 // TestKafkaConformance runs the cases through simulate on a real broker.
@@ -35,8 +36,8 @@ func TestKafkaConformance(t *testing.T) {
 			}
 			for _, v := range realMatrix(c) {
 				t.Run(v.String(), func(t *testing.T) {
-					report(t, oracle.Diff(c.Want, simulated(t, dir, c, v, broker)))
-					nothingLeft(t, broker)
+					report(t, oracle.Diff(c.Want, simulated(t, dir, c, v, broker[0])))
+					nothingLeft(t, broker[0])
 				})
 			}
 		})

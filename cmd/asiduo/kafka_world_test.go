@@ -5,12 +5,14 @@ package main
 import (
 	"context"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
@@ -41,16 +43,24 @@ type world struct {
 // has months of orders to read before silence may be played.
 func newWorld(t *testing.T, app string) *world {
 	t.Helper()
-	broker := realBroker(t)
+	return newWorldOf(t, app, realBroker(t), smallScale, uint64(time.Now().UnixNano()), nil)
+}
+
+// newWorldOf is newWorld of another size, on some brokers, with more settings.
+func newWorldOf(t *testing.T, app string, brokers []string, sc scale, seed uint64, more func(*config.Config)) *world {
+	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), binary: binary(t), quit: func() {}}
-	w.judge = judgeConfig(app, time.Now().Add(time.Hour)) // any time after the last due instant, and hours before the next
+	w.judge = judgeConfig(app, time.Now().Add(sc.span+time.Hour)) // any time after the last due instant, and hours before the next
 	w.cfg = configOf(t, w.judge)
 	c := &w.cfg
-	c.Kafka.Brokers, c.Shards, c.Outputs.ReplicationFactor = []string{broker}, worldShards, 1
+	c.Kafka.Brokers, c.Shards, c.Outputs.ReplicationFactor = brokers, worldShards, 1
 	c.Group.SessionTimeout, c.Group.Heartbeat = config.Duration(sessionTimeout), config.Duration(500*time.Millisecond)
 	c.State.FlushEvery, c.Cycle.Records = config.Duration(time.Second), 50
 	c.Time.AnnounceLateOver = config.Duration(3650 * 24 * time.Hour) // the past is announced too, so that it is judged
 	c.Archive.Dir, c.Archive.Every = w.dir+"/archive", 0
+	if more != nil {
+		more(c)
+	}
 	var err error
 	if w.cl, w.adm, err = admin(t.Context(), c.Kafka, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil))); err != nil {
 		t.Fatal(err)
@@ -66,12 +76,10 @@ func newWorld(t *testing.T, app string) *world {
 	if err := createInputs(t.Context(), w.adm, w.cfg, 2*worldShards); err != nil {
 		t.Fatal(err)
 	}
-	await(t, 10*time.Second, "the broker shows the inputs", func() bool {
-		_, err := pipeline.InputPartitions(kadm.WithAuthorizedOps(t.Context()), w.adm, w.cfg)
-		return err == nil
-	})
+	shown(t, w, pipeline.InputTopics(w.cfg)...)
 	newProcess(t, w, "init").command("init")
-	w.load = newLoad(w.judge.Inputs, time.Now())
+	shown(t, w, topicNames(w.cfg)...)
+	w.load = newLoad("", w.judge.Inputs, sc, seed, time.Now())
 	for _, r := range w.load.past() {
 		w.cl.Produce(t.Context(), r, w.written)
 	}
@@ -79,6 +87,32 @@ func newWorld(t *testing.T, app string) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// shown waits until every broker knows topics, with a leader for each partition.
+func shown(t *testing.T, w *world, topics ...string) {
+	t.Helper()
+	await(t, 30*time.Second, "the brokers show the topics", func() bool {
+		brokers, err := w.adm.ListBrokers(t.Context())
+		for _, b := range brokers {
+			req := kmsg.NewPtrMetadataRequest()
+			for _, name := range topics {
+				topic := kmsg.NewMetadataRequestTopic()
+				topic.Topic = &name
+				req.Topics = append(req.Topics, topic)
+			}
+			resp, failed := w.cl.Broker(int(b.NodeID)).RetriableRequest(t.Context(), req)
+			if failed != nil {
+				return false
+			}
+			for _, topic := range resp.(*kmsg.MetadataResponse).Topics {
+				if topic.ErrorCode != 0 || slices.ContainsFunc(topic.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.ErrorCode != 0 }) {
+					return false
+				}
+			}
+		}
+		return err == nil
+	})
 }
 
 func judgeConfig(app string, end time.Time) oracle.Config {
@@ -217,7 +251,7 @@ func (w *world) settle() (want []oracle.Output) {
 			w.t.Logf("all right %v after the last record: %v", time.Since(began).Round(time.Millisecond), counts)
 			return want
 		}
-		if time.Since(began) > 30*time.Second {
+		if time.Since(began) > time.Minute {
 			report(w.t, diffs)
 			w.t.FailNow()
 		}

@@ -13,6 +13,7 @@ import (
 	_ "time/tzdata" // zones on machines without a database of their own
 
 	"github.com/spf13/cobra"
+	_ "golang.org/x/crypto/x509roots/fallback" // certificate authorities for images that have none
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
@@ -72,7 +73,8 @@ Exit codes: 0 good, 1 failed, 2 wrong usage or configuration.`,
 		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newDemo(), newInit(), newCheck(), newRun(), newSimulate(), newReplay(), newSnapshot(), newState(), newVersion())
+	root.AddCommand(newDemo(), newInit(), newCheck(), newRun(), newSimulate(), newReplay(), newFit(), newEvaluate(), newReport(), newRules(), newModel(),
+		newSnapshot(), newState(), newReset(), newImport(), newDoctor(), newVersion())
 	wrapArgs(root)
 	return root
 }
@@ -136,7 +138,7 @@ func loadConfig(file string) (config.Config, error) {
 		}
 		return c, err
 	}
-	if _, err := pipeline.Parameters(c); err != nil {
+	if _, err := pipeline.FirstParameters(c); err != nil {
 		return c, usageError{fmt.Errorf("%s: rules: %w", file, err)}
 	}
 	return c, nil

@@ -103,7 +103,7 @@ func played(t *testing.T, dir string, cfg oracle.Config, records []oracle.Record
 	c.State.Memtable, c.State.BlockCache = 64<<10, 1<<20 // a crash makes them anew, which is slow under the race detector
 	s := simulation{
 		cfg: c, inputs: []string{input}, until: state.Instant(end.UnixMilli()), output: filepath.Join(dir, "out"),
-		partitions: cfg.Partitions, shards: v.shards, records: v.records, interrupt: v.crasher(),
+		partitions: cfg.Partitions, epoch: cfg.Epoch, shards: v.shards, records: v.records, interrupt: v.crasher(),
 		log: slog.New(slog.DiscardHandler),
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -44,6 +44,7 @@ type stage struct {
 	broker     string // empty: an embedded one
 	partitions int32  // of the inputs
 	shards     int32
+	epoch      int    // 0: 1
 	dir        string // of the state
 	files      vfs.FS
 	log        *slog.Logger
@@ -86,7 +87,7 @@ func rehearse(ctx context.Context, st stage) (_ *rehearsal, err error) {
 	if err := createInputs(ctx, r.adm, *c, st.partitions); err != nil {
 		return r, err
 	}
-	if _, err := pipeline.CreateTopics(ctx, r.adm, *c, st.shards); err != nil {
+	if _, err := pipeline.Init(ctx, r.adm, *c, st.shards, max(st.epoch, 1)); err != nil {
 		return r, err
 	}
 	r.pipe, err = pipeline.New(*c, pipeline.Deps{Log: st.log, Registry: r.registry, FS: st.files, Manual: r.clock, Interrupt: st.interrupt})
@@ -154,7 +155,7 @@ func (r *rehearsal) play(ctx context.Context, now state.Instant) error {
 				return false
 			}
 		}
-		return len(status) == int(r.pipe.Shards()) && len(status) > 0
+		return len(status) == int(r.pipe.Shards()) && len(status) > 0 && (!r.pipe.Published().Quintiles() || r.pipe.Settled())
 	})
 }
 

@@ -73,7 +73,7 @@ func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error
 			}
 		})
 	}
-	a := &archiver{cfg: cfg, pipe: pipe, log: log}
+	a := newArchiver(cfg, pipe, registry, log)
 	if _, err := serve(ctx, cfg, apiOptions(cfg, pipe, a, registry, log), log, part); err != nil {
 		cancel(err)
 		parts.Wait()
@@ -94,8 +94,8 @@ func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error
 
 // advertised is where other instances find this one's API.
 func advertised(cfg config.Config) string {
-	if cfg.API.Listen == "" {
-		return ""
+	if cfg.API.Listen == "" || cfg.API.Advertise != "" {
+		return cfg.API.Advertise
 	}
 	return "http://" + cfg.API.Listen
 }
@@ -106,7 +106,7 @@ func serve(ctx context.Context, cfg config.Config, o api.Options, log *slog.Logg
 	for _, l := range []struct {
 		name, at string
 		handler  func(api.Options) http.Handler
-	}{{"api", cfg.API.Listen, api.Public}, {"admin", cfg.Admin.Listen, api.Admin}} {
+	}{{"api", cfg.API.Listen, api.Public}, {"admin", cfg.Admin.Listen, api.Admin}, {"monitor", cfg.Monitor.Listen, api.Monitor}} {
 		if l.at == "" {
 			continue
 		}
@@ -124,13 +124,20 @@ func serve(ctx context.Context, cfg config.Config, o api.Options, log *slog.Logg
 // apiOptions are the questions that HTTP may ask, answered by the pipeline.
 func apiOptions(cfg config.Config, pipe *pipeline.Pipeline, a *archiver, registry *prometheus.Registry, log *slog.Logger) api.Options {
 	o := api.Options{
-		App: cfg.App, Params: pipe.Params(), Currency: cfg.Currency, Digits: cfg.Digits(),
+		App: cfg.App, Params: pipe.Params, Currency: cfg.Currency, Digits: cfg.Digits(),
 		View:  func(customer string) (*store.View, error) { return pipe.View(pipe.ShardOf(customer)) },
 		Owner: pipe.Owner,
 		Shards: func() []api.Shard {
 			var list []api.Shard
 			for _, s := range pipe.Status() {
-				list = append(list, api.Shard{Shard: s.Shard, State: s.State, Reason: s.Reason, Cycle: s.Cycle, Horizon: s.Horizon})
+				line := api.Shard{
+					Shard: s.Shard, State: s.State, Reason: s.Reason, Cycle: s.Cycle, Horizon: s.Horizon,
+					Versions: s.Versions, Building: s.Building, LiveFrom: s.LiveFrom,
+				}
+				if s.Sweep != nil {
+					line.Sweep = new(api.Sweep(*s.Sweep))
+				}
+				list = append(list, line)
 			}
 			return list
 		},
@@ -139,6 +146,7 @@ func apiOptions(cfg config.Config, pipe *pipeline.Pipeline, a *archiver, registr
 		Scan:     func(_ context.Context, shard int32) (*store.View, error) { return pipe.View(shard) },
 		Gatherer: registry, Registry: registry, Log: log, Version: buildInfo().Version,
 	}
+	o.Moves = func(ctx context.Context, body []byte) (any, error) { return movesOf(ctx, pipe, body) }
 	if cfg.Archive.Dir != "" {
 		o.Snapshot = func(ctx context.Context, at state.Instant) ([]string, error) { return a.write(ctx, at) }
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -156,27 +157,32 @@ func unused(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// run starts a process with a data directory of its own.
-func (w *town) run() *service {
+// run starts a process with a data directory of its own; pairs of texts change its configuration.
+func (w *town) run(change ...string) *service {
 	w.t.Helper()
-	s := &service{t: w.t, api: unused(w.t), admin: unused(w.t), done: make(chan error, 1)}
 	dir := w.t.TempDir()
-	s.file = written(w.t, "asiduo.yaml", fmt.Sprintf(`app: shop
+	text := fmt.Sprintf(`app: shop
 currency: EUR
 kafka: {brokers: [%q]}
-time: {clock: wall}
+time: {clock: wall, live_from: "1970-01-01T00:00:00Z"}
 group: {session_timeout: 2s, heartbeat: 200ms}
 state: {dir: %q}
 archive: {dir: %q, every: 0s}
 api: {listen: %q}
 admin: {listen: %q}
 log: {level: debug, format: json}
-`, w.broker, filepath.Join(dir, "data"), filepath.Join(dir, "archive"), s.api, s.admin))
-	cfg, err := loadConfig(s.file)
+`, w.broker, filepath.Join(dir, "data"), filepath.Join(dir, "archive"), unused(w.t), unused(w.t))
+	return w.again(written(w.t, "asiduo.yaml", strings.NewReplacer(change...).Replace(text)))
+}
+
+// again starts a process with a configuration that one had before.
+func (w *town) again(file string) *service {
+	w.t.Helper()
+	cfg, err := loadConfig(file)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s.cfg = cfg
+	s := &service{t: w.t, file: file, cfg: cfg, api: cfg.API.Listen, admin: cfg.Admin.Listen, done: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go func() { s.done <- runPipeline(ctx, cfg, newLog(cfg.Log, &s.log, slog.LevelDebug)) }()
@@ -342,8 +348,9 @@ const families = `build_info records_consumed_total dead_letters_total segment_c
 cycle_phase_duration_seconds commit_duration_seconds acquire_duration_seconds timer_lateness_seconds timers_fired_total
 shard_closed_total store_rebuilds_total assignments_total restored_records_total store_background_errors_total
 store_stalled_seconds_total shard_state lag_records last_record_timestamp_seconds horizon_timestamp_seconds
-clock_difference_seconds store_disk_bytes store_memtable_bytes store_read_amplification store_compaction_debt_bytes
-store_block_cache_hits_total store_block_cache_misses_total http_requests_total http_request_duration_seconds`
+clock_difference_seconds input_records_lost_total store_disk_bytes store_memtable_bytes store_read_amplification store_compaction_debt_bytes
+store_block_cache_hits_total store_block_cache_misses_total parameters_version sweep_progress_ratio swept_customers_total customers building
+parameters_file_differs http_requests_total http_request_duration_seconds`
 
 // TestTwoProcesses share the shards, each sends questions about the customers of the other there, and the one that is
 // left takes all of them again.
@@ -391,4 +398,32 @@ func TestTwoProcesses(t *testing.T) {
 	if status, body, _ := a.ask("GET", a.api, "/v1/customers/c%2F0"); status != http.StatusOK {
 		t.Errorf("after the take-over: %d %s", status, body)
 	}
+}
+
+// TestArchiveFails has a directory of snapshots that cannot be written. Processing does not notice, the metric and the
+// log say so, and what was missed is written when it can be.
+func TestArchiveFails(t *testing.T) {
+	w := newTown(t)
+	s := w.run("every: 0s", "every: 1m")
+	if err := os.WriteFile(s.cfg.Archive.Dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.ready(townShards)
+	metric := func(name string) (v float64) {
+		_, text, _ := s.ask("GET", s.admin, "/metrics")
+		_, line, _ := strings.Cut(text, "\n"+name+" ")
+		_, _ = fmt.Sscan(line, &v)
+		return v
+	}
+	eventually(t, "the metric to say so", func() bool { return metric("asiduo_snapshot_errors_total") > 0 })
+	if !strings.Contains(s.log.String(), "snapshot failed, processing goes on") {
+		t.Error("the log does not say so")
+	}
+	w.buy("canary-ana", "o1", time.Now())
+	w.expect(2*time.Second, "canary-ana", "", "new", "order")
+	s.ready(townShards)
+	if err := os.Remove(s.cfg.Archive.Dir); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a snapshot to be published", func() bool { return metric("asiduo_snapshot_published_timestamp_seconds") > 0 })
 }

@@ -28,6 +28,7 @@ type simulation struct {
 	broker     string
 	partitions int32
 	shards     int32
+	epoch      int
 	records    int
 	interrupt  func(int32, pipeline.Step) error
 	log        *slog.Logger
@@ -59,7 +60,7 @@ as "asiduo replay" reads it (canonical JSON lines or CSV); .gz files are unpacke
 				return usageError{fmt.Errorf("--until %q is not a time such as 2026-06-01T00:00:00Z", until)}
 			}
 			s.until = state.Instant(at.UnixMilli())
-			if err := notNegative(cmd, "partitions", "shards", "cycle-records"); err != nil {
+			if err := notNegative(cmd, "partitions", "shards", "cycle-records", "epoch"); err != nil {
 				return err
 			}
 			if s.history, err = historyOf(preset, columns, currency, rolePurchases); err != nil {
@@ -80,6 +81,7 @@ as "asiduo replay" reads it (canonical JSON lines or CSV); .gz files are unpacke
 	f.StringVar(&currency, "currency", "", "currency of a history without one; default: the pipeline's")
 	f.Int32Var(&s.shards, "shards", 0, "number of shards; default: as many as partitions")
 	f.Int32Var(&s.partitions, "partitions", 0, "partitions of the inputs; default: what the log says, 4 for a history")
+	f.IntVar(&s.epoch, "epoch", 1, "second part of the ids of what comes out")
 	f.IntVar(&s.records, "cycle-records", 0, "most records in a cycle; default: cycle.records")
 	f.StringVar(&s.broker, "broker", "", "use the real broker at this address instead of the embedded one; it must not have the application's topics, and they are deleted afterwards")
 	for _, must := range []string{"input", "until", "output"} {
@@ -109,7 +111,7 @@ func (s *simulation) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	r, err := rehearse(ctx, stage{
-		cfg: s.cfg, broker: s.broker, partitions: s.partitions, shards: s.shards, dir: dir, files: vfs.Default, log: s.log, interrupt: s.interrupt,
+		cfg: s.cfg, broker: s.broker, partitions: s.partitions, shards: s.shards, epoch: s.epoch, dir: dir, files: vfs.Default, log: s.log, interrupt: s.interrupt,
 	})
 	if err != nil {
 		return err

@@ -19,7 +19,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/asiduo/asiduo/config"
-	"github.com/asiduo/asiduo/pipeline"
 	"github.com/asiduo/asiduo/sinks/api"
 	"github.com/asiduo/asiduo/sinks/archive"
 	"github.com/asiduo/asiduo/state"
@@ -101,7 +100,7 @@ func newState() *cobra.Command {
 		Long:    "state asks the instance that runs with this configuration (admin.listen); if none does, it reads the data directory itself.",
 		Example: "  asiduo state get -c asiduo.yaml 12347\n  asiduo state scan -c asiduo.yaml | head",
 	}
-	cmd.AddCommand(newStateGet(), newStateScan())
+	cmd.AddCommand(newStateGet(), newStateScan(), newStateVerify())
 	return cmd
 }
 
@@ -167,21 +166,33 @@ func newStateScan() *cobra.Command {
 
 // shardsOf are the shards that the instance serves, or that the data directory holds.
 func shardsOf(ctx context.Context, cfg config.Config) (list []int32, err error) {
-	var text strings.Builder
-	err = ask(ctx, cfg, http.MethodGet, "/v1/shards", &text)
-	if errors.Is(err, errNotRunning) {
-		text.Reset()
-		err = offlineRequest(ctx, cfg, "/v1/shards", &text)
+	list, err = askShards(ctx, cfg)
+	if !errors.Is(err, errNotRunning) {
+		return list, err
 	}
-	if err != nil {
+	var text strings.Builder
+	if err := offlineRequest(ctx, cfg, "/v1/shards", &text); err != nil {
 		return nil, err
 	}
+	return parseShards(text.String())
+}
+
+// askShards are the shards that the instance serves.
+func askShards(ctx context.Context, cfg config.Config) ([]int32, error) {
+	var text strings.Builder
+	if err := ask(ctx, cfg, http.MethodGet, "/v1/shards", &text); err != nil {
+		return nil, err
+	}
+	return parseShards(text.String())
+}
+
+func parseShards(text string) (list []int32, err error) {
 	var answer struct {
 		Shards []struct {
 			Shard int32 `json:"shard"`
 		} `json:"shards"`
 	}
-	if err := json.Unmarshal([]byte(text.String()), &answer); err != nil {
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
 		return nil, err
 	}
 	for _, s := range answer.Shards {
@@ -196,11 +207,10 @@ func offlineRequest(ctx context.Context, cfg config.Config, path string, out io.
 	if err != nil {
 		return err
 	}
-	params, err := pipeline.Parameters(cfg)
+	opts, err := offlineOptions(cfg, o)
 	if err != nil {
-		return errors.Join(usageError{err}, o.close())
+		return errors.Join(err, o.close())
 	}
-	opts := offlineOptions(cfg, o, params)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return errors.Join(err, o.close())
@@ -305,21 +315,17 @@ func snapshotOffline(ctx context.Context, cfg config.Config, at state.Instant, o
 		return err
 	}
 	defer func() { err = errors.Join(err, o.close()) }()
-	params, err := pipeline.Parameters(cfg)
-	if err != nil {
-		return usageError{err}
-	}
 	day, err := dayOf(cfg, at)
 	if err != nil {
 		return err
 	}
-	shards, err := o.shards()
+	made, err := o.made()
 	if err != nil {
 		return err
 	}
-	info := archiveInfo(cfg, shards, params)
-	for shard, s := range o.stores {
-		v, err := s.View()
+	info := archiveInfo(cfg, made.Epoch, made.Shards)
+	for shard := range o.stores {
+		v, err := o.view(cfg, shard)
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,7 @@
 #   kafka.sh fetch              fill the cache of jars
 #   kafka.sh start              format and start a new cluster on free loopback ports; prints
 #                               run=DIR, bootstrap=HOST:PORT[,...], pid=N (pid2=, pid3=), with KAFKA_SECURE=1 also
-#                               secure=HOST:PORT[,...], ca=FILE, user=, password=
+#                               secure=HOST:PORT[,...], ca=FILE, user=, password=; with KAFKA_LINKS=K also link1= to linkK=
 #   kafka.sh stop DIR           SIGKILL all brokers of DIR and throw their data away
 #   kafka.sh kill DIR [N]       SIGKILL broker N (default 1)
 #   kafka.sh restart DIR [N]    stop broker N gracefully if it runs, start it on the same data and port; prints pid=N
@@ -11,7 +11,10 @@
 # Environment:
 #   KAFKA_LIBS      cache of jars (default ${XDG_CACHE_HOME:-$HOME/.cache}/asiduo/kafka-libs-VERSION)
 #   KAFKA_RUN       directory of this cluster, missing or empty (default: a new temporary one, which stop removes)
-#   KAFKA_BROKERS   how many (default 1); node 1 is also the controller
+#   KAFKA_BROKERS   how many (default 1); node 1 is also the controller; with 3, topics have three replicas and
+#                   min.insync.replicas=2
+#   KAFKA_LINKS     how many more listeners each broker has that are advertised at another port, where a proxy of the
+#                   caller should listen (default 0)
 #   KAFKA_SECURE    1 = also a SASL_SSL listener with SCRAM-SHA-256
 #   KAFKA_FEATURES  feature levels to format with, as "transaction.version=0"
 #   KAFKA_EXTRA     more broker settings, as "a=b;c=d"
@@ -23,6 +26,7 @@ version=${KAFKA_VERSION:-$(sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\
 libs=${KAFKA_LIBS:-${XDG_CACHE_HOME:-$HOME/.cache}/asiduo/kafka-libs-$version}
 secure=${KAFKA_SECURE:-0}
 n=${KAFKA_BROKERS:-1}
+links=${KAFKA_LINKS:-0}
 user=test password=test-secret
 
 say() { echo "kafka.sh: $*" >&2; }
@@ -100,6 +104,10 @@ free_ports() {
 controller_port() { echo "${ports[0]}"; }
 plain_port() { echo "${ports[$1]}"; }
 secure_port() { echo "${ports[$((n + $1))]}"; }
+# Of link $2 to broker $1: where the broker listens, and where it says that it does.
+link_port() { echo "${ports[$((2 * n + 1 + 2 * ((${2} - 1) * n + ${1} - 1)))]}"; }
+proxy_port() { echo "${ports[$((2 * n + 2 + 2 * ((${2} - 1) * n + ${1} - 1)))]}"; }
+link() { local i s=""; for ((i = 1; i <= n; i++)); do s="$s,127.0.0.1:$(link_port "$i" "$1")/127.0.0.1:$(proxy_port "$i" "$1")"; done; echo "${s#,}"; }
 addresses() { local i s=""; for ((i = 1; i <= n; i++)); do s="$s,127.0.0.1:$("$1" "$i")"; done; echo "${s#,}"; }
 
 make_keys() {
@@ -109,15 +117,20 @@ make_keys() {
 }
 
 config() {
-  local i=$1 roles=broker listeners advertised rf=$((n < 3 ? n : 3)) ctrl
+  local i=$1 roles=broker listeners advertised rf=$((n < 3 ? n : 3)) isr=$((n < 3 ? 1 : 2)) ctrl k map=""
   ctrl=$(controller_port); listeners="PLAINTEXT://127.0.0.1:$(plain_port "$i")"
   if [ "$secure" = 1 ]; then listeners="$listeners,SECURE://127.0.0.1:$(secure_port "$i")"; fi
   advertised=$listeners
+  for ((k = 1; k <= links; k++)); do
+    listeners="$listeners,LINK$k://127.0.0.1:$(link_port "$i" "$k")"
+    advertised="$advertised,LINK$k://127.0.0.1:$(proxy_port "$i" "$k")"; map="$map,LINK$k:PLAINTEXT"
+  done
   if [ "$i" = 1 ]; then
-    roles=broker,controller; listeners="$listeners,CONTROLLER://127.0.0.1:$ctrl"; advertised=$listeners
+    roles=broker,controller
+    listeners="$listeners,CONTROLLER://127.0.0.1:$ctrl"; advertised="$advertised,CONTROLLER://127.0.0.1:$ctrl"
   fi
   sed -e "s|@ROLES@|$roles|;s|@NODE@|$i|;s|@CTRL@|$ctrl|;s|@LISTENERS@|$listeners|;s|@ADVERTISED@|$advertised|" \
-    -e "s|@DATA@|$run/data$i|;s|@RF@|$rf|" "$here/server.properties.in" >"$run/$i.properties"
+    -e "s|@DATA@|$run/data$i|;s|@RF@|$rf|;s|@ISR@|$isr|;s|@LINKS@|$map|" "$here/server.properties.in" >"$run/$i.properties"
   if [ "$secure" = 1 ]; then
     cat >>"$run/$i.properties" <<END
 sasl.enabled.mechanisms=SCRAM-SHA-256
@@ -203,7 +216,7 @@ wipe() { rm -rf "$run"/data* "$run"/*.properties "$run"/*.format "$run"/*.pid "$
 cluster() {
   local i try failed
   for try in 1 2 3 4 5; do
-    free_ports $((1 + 2 * n)); cluster_id=$(new_id); failed=0
+    free_ports $((1 + 2 * n + 2 * n * links)); cluster_id=$(new_id); failed=0
     echo "made=$made" >"$run/cluster"
     if [ "$secure" = 1 ]; then make_keys; fi
     local jobs=()
@@ -236,6 +249,7 @@ start() {
   local i
   printf 'run=%s\nbootstrap=%s\n' "$run" "$(addresses plain_port)"
   for ((i = 1; i <= n; i++)); do printf 'pid%s=%s\n' "$([ "$i" = 1 ] || echo "$i")" "$(cat "$run/$i.pid")"; done
+  for ((i = 1; i <= links; i++)); do printf 'link%s=%s\n' "$i" "$(link "$i")"; done
   if [ "$secure" = 1 ]; then
     printf 'secure=%s\nca=%s\nuser=%s\npassword=%s\n' "$(addresses secure_port)" "$run/ca.pem" "$user" "$password"
   fi

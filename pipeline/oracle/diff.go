@@ -78,7 +78,7 @@ func firstDifference(want, got any, path, name string) *difference {
 		if errA != nil || errB != nil {
 			return unequal
 		}
-		if a == b || (name == "probability" || name == "previous_probability") && math.Abs(a-b) <= tolerance {
+		if a == b || (name == "probability" || name == "previous_probability" || name == "overdue") && math.Abs(a-b) <= tolerance {
 			return nil
 		}
 		return unequal

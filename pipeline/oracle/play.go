@@ -17,6 +17,7 @@ type customer struct {
 
 	known       bool // has an evaluatedAt
 	evaluatedAt int64
+	adoptedAt   int64 // silence up to here is over: it was played before the last adoption
 
 	segment  string // the published one, "" for null
 	since    int64
@@ -29,52 +30,144 @@ type customer struct {
 	warnings int64 // churn events announced
 }
 
-// Play returns everything that must come out of a log: events by customer, dead
-// letters, and the last profile of each customer.  The order of the log's
-// records does not matter; their topics, partitions and offsets do.
+// Play returns everything that must come out of a log if nobody looks at a customer
+// before all of the log has been read: events by customer, dead letters, and the last
+// profile of each customer.  The order of the log's records does not matter; their
+// topics, partitions and offsets do.
 func Play(cfg Config, log []Record) ([]Output, error) {
-	p, err := newPlan(cfg)
-	if err != nil {
-		return nil, err
-	}
 	log = slices.Clone(log)
 	slices.SortStableFunc(log, func(a, b Record) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
-	var events, dead, profiles []Output
-	customers := map[string]*customer{}
-	customerOf := func(id string) *customer {
-		if c := customers[id]; c != nil {
-			return c
-		}
-		return &customer{plan: p, id: id, facts: newFacts(), been: map[string]bool{}, level: noBand,
-			last: p.scoreAt(nil, 0), emit: func(o Output) { events = append(events, o) }}
+	out, _, err := Replay(cfg, log, nil)
+	return out, err
+}
+
+// Look is what a run has done with a customer: after the records before Next, and before
+// all others, it had been evaluated at At.
+type Look struct {
+	Customer string
+	At       int64
+	Next     map[string]map[int32]int64 // the next offset to read, by topic and partition
+	Adopted  *Adoption                  // if this is no look but an adoption at At
+}
+
+// Adoption is the change of a customer's rules or churn model to those of another configuration, which must be equal in
+// everything else, the window included.
+type Adoption struct {
+	Config   Config
+	Cause    string // rules or model
+	Announce bool
+}
+
+func (l Look) covers(r Record) bool { return r.Offset < l.Next[r.Topic][r.Partition] }
+
+// Replay returns what must come out of a log of a run that has looked at customers while
+// records came, and which of the looks were silence: the customer's records alone do not
+// explain them.  The records of a customer and topic must be in the order in which they
+// were read, and so must the looks.
+func Replay(cfg Config, log []Record, looks []Look) (out []Output, silences []Look, err error) {
+	p, err := newPlan(cfg)
+	if err != nil {
+		return nil, nil, err
 	}
+	run := replay{plan: p, customers: map[string]*customer{}, plans: map[string]*plan{}, waiting: map[string][]Look{}}
+	for _, l := range looks {
+		run.waiting[l.Customer] = append(run.waiting[l.Customer], l)
+	}
+	var dead []Output
 	for _, r := range log {
-		var reason string
-		switch r.Topic {
-		case cfg.Inputs.Purchases:
-			var v purchase
-			if v, reason = p.readPurchase(r); reason == "" {
-				c := customerOf(v.customer)
-				if reason = c.purchase(v); reason == "" {
-					customers[v.customer] = c
-				}
-			}
-		case cfg.Inputs.Interactions:
-			var v interaction
-			if v, reason = p.readInteraction(r); reason == "" {
-				c := customerOf(v.customer)
-				c.addInteraction(v)
-				customers[v.customer] = c
-			}
-		default:
-			return nil, fmt.Errorf("oracle: topic %q is not an input", r.Topic)
+		reason, err := run.take(r)
+		if err != nil {
+			return nil, nil, err
 		}
 		if reason != "" {
 			dead = append(dead, deadLetter(r, reason))
 		}
 	}
+	for id := range run.waiting {
+		if err := run.look(id, func(Look) bool { return true }); err != nil {
+			return nil, nil, err
+		}
+	}
+	profiles := p.trail(run.customers)
+	slices.SortStableFunc(run.events, func(a, b Output) int { return cmp.Compare(string(a.Key), string(b.Key)) })
+	return slices.Concat(run.events, dead, profiles), run.silences, nil
+}
+
+// replay is a run as far as the log has been read.
+type replay struct {
+	plan      *plan
+	customers map[string]*customer
+	plans     map[string]*plan // those adopted before a customer is known
+	waiting   map[string][]Look
+	silences  []Look
+	events    []Output
+}
+
+// customer is one who may not be known yet.
+func (r *replay) customer(id string) *customer {
+	if c := r.customers[id]; c != nil {
+		return c
+	}
+	return &customer{plan: cmp.Or(r.plans[id], r.plan), id: id, facts: newFacts(), been: map[string]bool{}, level: noBand,
+		last: r.plan.scoreAt(nil, 0), emit: func(o Output) { r.events = append(r.events, o) }}
+}
+
+// take reads one record, and returns the reason of a dead letter.
+func (r *replay) take(record Record) (reason string, err error) {
+	switch record.Topic {
+	case r.plan.Inputs.Purchases:
+		var v purchase
+		if v, reason = r.plan.readPurchase(record); reason != "" {
+			return reason, nil
+		}
+		if err := r.look(v.customer, func(l Look) bool { return !l.covers(record) }); err != nil {
+			return "", err
+		}
+		c := r.customer(v.customer)
+		if reason = c.purchase(v); reason == "" {
+			r.customers[v.customer] = c
+		}
+	case r.plan.Inputs.Interactions:
+		var v interaction
+		if v, reason = r.plan.readInteraction(record); reason == "" {
+			c := r.customer(v.customer)
+			c.addInteraction(v)
+			r.customers[v.customer] = c
+		}
+	default:
+		return "", fmt.Errorf("oracle: topic %q is not an input", record.Topic)
+	}
+	return reason, nil
+}
+
+// look does with a customer what is due of what waits for him.
+func (r *replay) look(id string, due func(Look) bool) (err error) {
+	for c := r.customers[id]; len(r.waiting[id]) > 0 && due(r.waiting[id][0]); r.waiting[id] = r.waiting[id][1:] {
+		l := r.waiting[id][0]
+		switch {
+		case l.Adopted != nil:
+			if r.plans[id], err = newPlan(l.Adopted.Config); err != nil {
+				return err
+			}
+			if c != nil {
+				c.adopt(r.plans[id], l.At, l.Adopted)
+			}
+		case c == nil || !c.known:
+			return fmt.Errorf("oracle: %q was looked at before it was known", id)
+		case l.At < c.evaluatedAt:
+			return fmt.Errorf("oracle: %q was evaluated at %s, though its records go as far as %s", id, timeText(l.At), timeText(c.evaluatedAt))
+		case l.At > c.evaluatedAt:
+			c.silence(l.At)
+			r.silences = append(r.silences, l)
+		}
+	}
+	return nil
+}
+
+// trail plays trailing silence, and returns where everybody is then.
+func (p *plan) trail(customers map[string]*customer) (profiles []Output) {
 	for _, id := range slices.Sorted(maps.Keys(customers)) {
 		c := customers[id]
 		if c.known && p.end > c.evaluatedAt {
@@ -82,8 +175,7 @@ func Play(cfg Config, log []Record) ([]Output, error) {
 		}
 		profiles = append(profiles, c.profile())
 	}
-	slices.SortStableFunc(events, func(a, b Output) int { return cmp.Compare(string(a.Key), string(b.Key)) })
-	return slices.Concat(events, dead, profiles), nil
+	return profiles
 }
 
 // purchase is 1.4 with check 13; it returns the reason of a dead letter.
@@ -101,21 +193,39 @@ func (c *customer) purchase(v purchase) string {
 	c.known, c.evaluatedAt = true, now
 	cause := c.add(v)
 	c.evaluate(c.sales(c.plan), now, cause, v.backfill)
+	c.adoptedAt = 0
 	return ""
 }
 
 // silence plays (evaluatedAt, until] (section 6).
 func (c *customer) silence(until int64) {
-	sales := c.sales(c.plan)
-	due := append(c.plan.rulesDue(sales, c.evaluatedAt), c.plan.churnDue(sales, c.evaluatedAt, until)...)
+	c.play(until)
+	c.evaluatedAt = until
+	c.settle(c.plan, until)
+}
+
+// play evaluates the customer at all instants of silence up to one.
+func (c *customer) play(until int64) {
+	sales, after := c.sales(c.plan), max(c.evaluatedAt, c.adoptedAt)
+	due := append(c.plan.rulesDue(sales, after), c.plan.churnDue(sales, after, until)...)
 	slices.Sort(due)
 	for _, t := range slices.Compact(due) {
 		if t <= until {
 			c.evaluate(sales, t, "timer", false)
 		}
 	}
-	c.evaluatedAt = until
-	c.settle(c.plan, until)
+}
+
+// adopt plays silence under the former plan and evaluates the customer once under the new one. That is no look: what
+// comes late afterwards is evaluated as if there had been no adoption.
+func (c *customer) adopt(p *plan, at int64, a *Adoption) {
+	if c.known {
+		at = max(at, c.evaluatedAt)
+		c.play(at)
+		c.plan, c.adoptedAt = p, at
+		c.evaluate(c.sales(p), at, a.Cause, !a.Announce)
+	}
+	c.plan = p
 }
 
 // evaluate is section 7.
@@ -192,9 +302,10 @@ func (c *customer) segmentChange(sales []sale, s score, t int64, cause, mode str
 
 // churnEvent describes the change from the published band and reference to those of s.
 func (c *customer) churnEvent(sales []sale, s score, t int64, cause, mode string, level int) Output {
-	var probability, before any
+	var probability, before, overdue any
 	if s.n > 0 {
 		probability = millionths(s.probability)
+		overdue = millionths(c.plan.overdue(sales, min(s.idle/day, lastChurnDay)))
 	}
 	if c.hasRef {
 		before = millionths(c.ref)
@@ -205,6 +316,7 @@ func (c *customer) churnEvent(sales []sale, s score, t int64, cause, mode string
 			"horizon_days": number(int64(c.plan.Churn.HorizonDays)), "method": c.plan.Churn.Method},
 		"cause":                 cause,
 		"days_since_last_order": s.ifOrders(number(s.idle / day)),
+		"overdue":               overdue,
 		"segment":               s.segment,
 		"lifecycle":             s.lifecycle,
 		"next_threshold":        c.plan.nextThreshold(sales, t, level),

@@ -126,16 +126,31 @@ func (p *plan) lifecycleOf(s score, sales []sale, now int64) string {
 	return "loyal"
 }
 
-// churnProbability is 5.7 in millionths, e days after the last order.
-func (p *plan) churnProbability(sales []sale, elapsed int64) int64 {
-	occasions := 1
+// rhythm is what the models know of sales: days with sales after the first, and the days from the first to the last.
+func rhythm(sales []sale) (x, tx float64) {
 	for i := 1; i < len(sales); i++ {
 		if sales[i].day != sales[i-1].day {
-			occasions++
+			x++
 		}
 	}
-	x := float64(occasions - 1)
-	tx := float64(sales[len(sales)-1].day - sales[0].day)
+	return x, float64(sales[len(sales)-1].day - sales[0].day)
+}
+
+// overdue is the probability in millionths that the next gap of somebody who still buys is not longer than elapsed days:
+// gaps are exponential, their rate has a gamma distribution, so the gap has that of Lomax.
+func (p *plan) overdue(sales []sale, elapsed int64) int64 {
+	x, tx := rhythm(sales)
+	shape, scale := p.Churn.Params.R, p.Churn.Params.Alpha
+	if p.Churn.Method == "heuristic" {
+		shape, scale = 2, 2*p.Churn.Params.ShopGapDays
+	}
+	longer := math.Pow(1+float64(elapsed)/(scale+tx), -(shape + x))
+	return int64(math.Floor((1-longer)*1e6 + 0.5))
+}
+
+// churnProbability is 5.7 in millionths, e days after the last order.
+func (p *plan) churnProbability(sales []sale, elapsed int64) int64 {
+	x, tx := rhythm(sales)
 	e, h := float64(elapsed), float64(p.Churn.HorizonDays)
 	var probability float64
 	switch q := p.Churn.Params; p.Churn.Method {

@@ -23,15 +23,27 @@ type Shard struct {
 	Reason  string // why it does not, may be empty
 	Cycle   uint64
 	Horizon state.Instant // silence has been played up to here; 0: not known
+
+	Versions state.Versions // of the parameters, as adopted
+	Sweep    *Sweep         // of the customers to them; nil: none is under way
+	Building bool           // nothing is announced yet
+	LiveFrom state.Instant  // changes are news from then on; 0: all of them
+}
+
+// Sweep is how far the move of a shard's customers to new parameters is.
+type Sweep struct {
+	Family string
+	Done   int64    // customers
+	Share  *float64 // of all; nil: not known
 }
 
 // Options are what the answers are made from. View, Shards, Params and, for Admin, Gatherer are needed. Functions are
 // called from many goroutines, and their errors must not name customers: they are logged.
 type Options struct {
 	App      string
-	Params   *state.Parameters
-	Currency string // ISO 4217
-	Digits   int    // of the currency's minor unit
+	Params   func() *state.Parameters // the newest; views may have others of their own
+	Currency string                   // ISO 4217
+	Digits   int                      // of the currency's minor unit
 
 	// View is the committed state of a customer's shard; store.ErrClosed if it is not served here now.
 	View func(customer string) (*store.View, error)
@@ -51,6 +63,9 @@ type Options struct {
 	// Snapshot writes an archive of the shards of this process as of an instant and returns the files' names. Without
 	// it there is no archive.
 	Snapshot func(ctx context.Context, at state.Instant) (paths []string, err error)
+	// Moves counts what rules or a model, as JSON, would change for the customers of this process; a *BadCandidateError
+	// if they cannot be. Without it nobody is told.
+	Moves func(ctx context.Context, candidate []byte) (answer any, err error)
 
 	Gatherer prometheus.Gatherer
 	Registry prometheus.Registerer // of the metrics of HTTP itself; may be nil
@@ -73,11 +88,22 @@ func Admin(o Options) http.Handler {
 	s := newServer(o)
 	s.handle(http.MethodGet, "/metrics", s.scrape())
 	s.handle(http.MethodPost, "/v1/snapshot", s.snapshot)
+	s.handle(http.MethodPost, "/v1/moves", s.moves)
 	s.handle(http.MethodGet, "/v1/state/customers/{id}", s.stateCustomer)
 	s.handle(http.MethodGet, "/v1/state/scan", s.stateScan)
+	s.handle(http.MethodGet, "/v1/state/records", s.stateRecords)
 	s.handle(http.MethodGet, "/v1/shards", s.shards)
 	s.health()
 	s.profiling()
+	return s
+}
+
+// Monitor answers probes and Prometheus, from wherever they ask: no answer names a customer, changes anything or is
+// expensive to make.
+func Monitor(o Options) http.Handler {
+	s := newServer(o)
+	s.handle(http.MethodGet, "/metrics", s.scrape())
+	s.health()
 	return s
 }
 

@@ -290,3 +290,28 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%d families: %v, %v", len(families), problems, err)
 	}
 }
+
+// What may be asked from anywhere tells how the process does, and nothing else.
+func TestMonitor(t *testing.T) {
+	w := newWorld(t)
+	w.people()
+	open := map[string]bool{"/livez": true, "/readyz": true, "/metrics": true}
+	tried := 0
+	for _, h := range []http.Handler{Public(w.o), Admin(w.o)} {
+		for _, r := range h.(*server).routes {
+			target := strings.NewReplacer("{id}", "ann").Replace(r.pattern)
+			got := answerTo(Monitor(w.o), r.method, target)
+			body := bodyOf(t, got)
+			if want := map[bool]int{true: http.StatusOK, false: http.StatusNotFound}[open[target]]; got.StatusCode != want {
+				t.Errorf("%s %s: status %d, want %d: %s", r.method, target, got.StatusCode, want, body)
+			}
+			if strings.Contains(body, "ann\"") {
+				t.Errorf("%s names a customer: %s", target, body)
+			}
+			tried++
+		}
+	}
+	if tried < 15 {
+		t.Errorf("only %d routes", tried)
+	}
+}

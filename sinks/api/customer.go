@@ -19,7 +19,10 @@ const ownerTimeout = 2 * time.Second
 type record struct {
 	customer     *state.Customer     // nil: no order or refund has been seen
 	interactions *state.Interactions // nil: none
+	params       *state.Parameters   // that the customer stands under
 }
+
+func (r *record) unknown() bool { return r.customer == nil && r.interactions == nil }
 
 // customer shows one customer.
 func (s *server) customer(w http.ResponseWriter, r *http.Request) {
@@ -33,7 +36,7 @@ func (s *server) customer(w http.ResponseWriter, r *http.Request) {
 		s.elsewhere(w, r, id)
 	case err != nil:
 		s.broken(w, "read customer", err)
-	case rec == record{}:
+	case rec.unknown():
 		unknown(w)
 	default:
 		write(w, http.StatusOK, s.show(id, rec))
@@ -55,6 +58,9 @@ func (s *server) read(id string) (rec record, err error) {
 		return rec, err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
+	if rec.params = v.Params; rec.params == nil {
+		rec.params = s.o.Params()
+	}
 	var c state.Customer
 	var n state.Interactions
 	if known, err := v.Customer(id, &c); err != nil {
@@ -108,18 +114,18 @@ func (s *server) show(id string, rec record) wireCustomer {
 	p, c := nobody, rec.customer
 	now, clock := s.o.Now()
 	var evaluated, due *string
-	var chance = state.None
+	risk := state.Risk{Chance: state.None}
 	if c != nil {
 		now, clock = max(now, c.EvaluatedAt), true
-		p, chance = c.Profile(s.o.Params), c.Chance(s.o.Params, now)
+		p, risk = c.Profile(rec.params), c.Risk(rec.params, now)
 		evaluated, due = timeText(c.EvaluatedAt, c.Evaluated), timeText(c.Due, c.Due != state.Never)
 	}
 	out := wireCustomer{
 		CustomerID: id,
 		Segment:    s.segment(p.Published), Since: timeText(p.Since, p.Published != state.NoSegment),
 		R: p.R, F: p.F, M: p.M, Lifecycle: p.Lifecycle.String(),
-		Churn:        s.churn(&p, chance),
-		Metrics:      s.figures(&p.Figures, now),
+		Churn:        s.churn(rec.params, &p, &risk),
+		Metrics:      s.figures(rec.params, &p.Figures, now),
 		Orders:       []wireOrder{},
 		Refunds:      []wireRefund{},
 		Interactions: interactions(rec.interactions),
@@ -133,24 +139,33 @@ func (s *server) show(id string, rec record) wireCustomer {
 	if c != nil {
 		out.Orders, out.Refunds = s.ledger(&c.Ledger)
 		out.Versions = versions(p.Versions)
+		if w := c.Worth(rec.params, now); w.Known {
+			out.Value = &wireValue{s.money(w.Now), s.money(w.AtRisk), s.o.Currency, int(rec.params.Churn.Value.Horizon)}
+		}
 		out.Truncated = out.Truncated || c.Truncated
 	}
 	return out
 }
 
-// segment is a segment's name. Who never had a counted order is a prospect.
+// segment is a segment's name; the newest rules know all names. Who never had a counted order is a prospect.
 func (s *server) segment(g state.Segment) string {
-	return s.o.Params.Rules.SegmentName(max(g, state.Prospect))
+	return s.o.Params().Rules.SegmentName(max(g, state.Prospect))
 }
 
 // churn is nil if there is no probability.
-func (s *server) churn(p *state.Profile, chance state.Millionths) *wireChurn {
-	if chance == state.None {
+func (s *server) churn(by *state.Parameters, p *state.Profile, risk *state.Risk) *wireChurn {
+	if risk.Chance == state.None {
 		return nil
 	}
 	c := &wireChurn{
-		Probability: probability(chance), Band: band(p.Band), Reference: probability(p.Reference),
-		Method: s.o.Params.Churn.Method.String(), HorizonDays: s.o.Params.Churn.Horizon,
+		Probability: probability(risk.Chance), Overdue: probability(risk.Overdue), Band: band(p.Band), Reference: probability(p.Reference),
+		Method: by.Churn.Method.String(), HorizonDays: by.Churn.Horizon, Confidence: by.Churn.Confidence,
+	}
+	if by.Churn.Map != nil {
+		c.Raw = probability(risk.Raw)
+	}
+	if risk.Percentile >= 0 {
+		c.Percentile = &risk.Percentile
 	}
 	if p.ThresholdAt != state.Never {
 		c.NextThreshold = &wireThreshold{p.Threshold.Band.String(), timeText(p.ThresholdAt, true)}
@@ -165,13 +180,13 @@ func band(b state.Band) *string {
 	return new(b.String())
 }
 
-func (s *server) figures(f *state.Figures, now state.Instant) wireMetrics {
+func (s *server) figures(by *state.Parameters, f *state.Figures, now state.Instant) wireMetrics {
 	bought := f.Lifetime > 0
 	m := wireMetrics{
 		FirstOrderAt: timeText(f.First, bought), LastOrderAt: timeText(f.Last, bought),
 		Orders: f.Orders, Lifetime: f.Lifetime,
 		Net: s.money(f.Net), NetLifetime: s.money(f.LifetimeNet), Currency: s.o.Currency,
-		WindowDays: int64(s.o.Params.Window / state.Day),
+		WindowDays: int64(by.Window / state.Day),
 	}
 	if bought {
 		m.RecencyDays = new(int64((now - f.Last) / state.Day))

@@ -40,9 +40,9 @@ func TestGolden(t *testing.T) {
 		{"customer-head", "HEAD", "/v1/customers/ann", false, nil},
 		{"customer-no-clock", "GET", "/v1/customers/ann", false, func(o *Options) { o.Now = nil }},
 		{"customer-no-model", "GET", "/v1/customers/ann", false, func(o *Options) {
-			p := *o.Params
+			p := *o.Params()
 			p.Churn.Method = state.NoChurn
-			o.Params = &p
+			o.Params = func() *state.Parameters { return &p }
 		}},
 		{"customer-yen", "GET", "/v1/customers/ann", false, func(o *Options) { o.Currency, o.Digits = "JPY", 0 }},
 		{"customer-escaped", "GET", "/v1/customers/a%2f%2Fb%2F..%2Fc%3Fd=e%26%252F%20%C3%BC", false, nil},
@@ -89,6 +89,9 @@ func TestGolden(t *testing.T) {
 		{"state-scan-not-served", "GET", "/v1/state/scan?shard=1", true, nil},
 		{"state-scan-no-shard", "GET", "/v1/state/scan?shard=x", true, nil},
 		{"state-scan-limit", "GET", "/v1/state/scan?shard=0&limit=0", true, nil},
+		{"state-records", "GET", "/v1/state/records?shard=0", true, nil},
+		{"state-records-not-served", "GET", "/v1/state/records?shard=1", true, nil},
+		{"state-records-no-shard", "GET", "/v1/state/records", true, nil},
 		{"state-scan-unexpected", "GET", "/v1/state/scan?shard=0&shard=1", true, nil},
 		{"snapshot", "POST", "/v1/snapshot", true, archive(nil)},
 		{"snapshot-as-of", "POST", "/v1/snapshot?as_of=2026-02-01T01:00:00%2B01:00", true, archive(nil)},

@@ -56,9 +56,17 @@ func reasons(err error) []string {
 func (s *server) shards(w http.ResponseWriter, _ *http.Request) {
 	list := wireShards{App: s.o.App, Version: s.o.Version, Shards: []wireShard{}}
 	for _, sh := range s.o.Shards() {
-		list.Shards = append(list.Shards, wireShard{
-			sh.Shard, sh.State, sh.Reason, sh.Cycle, timeText(sh.Horizon, sh.Horizon > 0 && sh.Horizon != state.Never),
-		})
+		line := wireShard{
+			Shard: sh.Shard, State: sh.State, Reason: sh.Reason, Cycle: sh.Cycle, Horizon: timeText(sh.Horizon, sh.Horizon > 0 && sh.Horizon != state.Never),
+			Building: sh.Building, LiveFrom: timeText(sh.LiveFrom, sh.LiveFrom > 0),
+		}
+		if sh.Versions != (state.Versions{}) {
+			line.Versions = versions(sh.Versions)
+		}
+		if sw := sh.Sweep; sw != nil {
+			line.Sweep = &wireSweep{sw.Family, sw.Done, sw.Share}
+		}
+		list.Shards = append(list.Shards, line)
 	}
 	write(w, http.StatusOK, list)
 }

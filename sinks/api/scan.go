@@ -97,7 +97,7 @@ func (p *pages) read(ctx context.Context, size int) (rows int, more bool, err er
 		if err != nil {
 			return rows, false, err
 		}
-		if err := e.Encode(p.s.stored(row.ID, record{row.Customer, row.Interactions})); err != nil {
+		if err := e.Encode(p.s.stored(row.ID, record{customer: row.Customer, interactions: row.Interactions})); err != nil {
 			return rows, false, err
 		}
 		p.after = row.ID

@@ -20,7 +20,7 @@ func (s *server) stateCustomer(w http.ResponseWriter, r *http.Request) {
 		notServed(w)
 	case err != nil:
 		s.broken(w, "read customer", err)
-	case rec == record{}:
+	case rec.unknown():
 		unknown(w)
 	default:
 		write(w, http.StatusOK, s.stored(id, rec))

@@ -92,10 +92,13 @@ func newWorld(t testing.TB) *world {
 		cache.Unref()
 	})
 	w.o = Options{
-		App: "shop", Params: w.p, Currency: "EUR", Digits: 2,
+		App: "shop", Params: func() *state.Parameters { return w.p }, Currency: "EUR", Digits: 2,
 		View: func(string) (*store.View, error) { return s.View() },
 		Shards: func() []Shard {
-			return []Shard{{Shard: 0, State: "running", Cycle: 7, Horizon: today}, {Shard: 3, State: "running"}}
+			return []Shard{{
+				Shard: 0, State: "running", Cycle: 7, Horizon: today, LiveFrom: today - state.Day,
+				Versions: state.Versions{Rules: 2, Cuts: 1, Model: 1}, Sweep: &Sweep{Family: "rules", Done: 4000, Share: new(0.25)},
+			}, {Shard: 3, State: "running"}}
 		},
 		Now: func() (state.Instant, bool) { return today, true },
 		Scan: func(_ context.Context, shard int32) (*store.View, error) {

@@ -37,6 +37,17 @@ type wireShard struct {
 	Reason  string  `json:"reason,omitempty"`
 	Cycle   uint64  `json:"cycle"`
 	Horizon *string `json:"horizon"`
+
+	Versions *wireVersions `json:"versions"`
+	Sweep    *wireSweep    `json:"sweep"`
+	Building bool          `json:"building"`
+	LiveFrom *string       `json:"live_from"`
+}
+
+type wireSweep struct {
+	Family string   `json:"family"`
+	Done   int64    `json:"done"`
+	Share  *float64 `json:"share"`
 }
 
 type wireSnapshot struct {
@@ -56,6 +67,7 @@ type wireCustomer struct {
 	Lifecycle      string           `json:"lifecycle"`
 	Churn          *wireChurn       `json:"churn"`
 	NextTransition *wireTransition  `json:"next_transition"`
+	Value          *wireValue       `json:"value,omitempty"` // where a model of spending is published
 	Metrics        wireMetrics      `json:"metrics"`
 	Orders         []wireOrder      `json:"orders"` // in the window, newest first
 	Refunds        []wireRefund     `json:"refunds_waiting"`
@@ -70,9 +82,13 @@ type wireCustomer struct {
 
 type wireChurn struct {
 	Probability   *float64       `json:"probability"`
+	Raw           *float64       `json:"raw_probability,omitempty"` // before calibration, where there is a map
+	Percentile    *int           `json:"percentile,omitempty"`      // among customers with about as many orders, where there is a table
+	Overdue       *float64       `json:"overdue"`
 	Band          *string        `json:"band"`
 	Reference     *float64       `json:"reference"` // the probability last told
 	Method        string         `json:"method"`
+	Confidence    string         `json:"confidence,omitempty"` // of a fitted model
 	HorizonDays   int            `json:"horizon_days"`
 	NextThreshold *wireThreshold `json:"next_threshold"`
 }
@@ -85,6 +101,13 @@ type wireThreshold struct {
 type wireTransition struct {
 	Segment string  `json:"segment"`
 	At      *string `json:"at"`
+}
+
+type wireValue struct {
+	CLV         string `json:"clv"`
+	AtRisk      string `json:"at_risk"`
+	Currency    string `json:"currency"`
+	HorizonDays int    `json:"horizon_days"`
 }
 
 type wireMetrics struct {

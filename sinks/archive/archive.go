@@ -5,7 +5,8 @@
 //	snapshots/dt=YYYY-MM-DD/_manifest.json         what the parts are: rows, sums, digests, input positions
 //	snapshots/dt=YYYY-MM-DD/_SUCCESS               the manifest is true
 //
-// A part carries the same name whoever owns its shard, and appears only when it is whole. What is half written has a
+// The columns are of the instant of the snapshot, but for the last two: the records as they are stored, from which a
+// changelog that was lost is filled again. A part carries the same name whoever owns its shard, and appears only when it is whole. What is half written has a
 // name that neither "part-*.parquet" nor "*.parquet" finds. While _SUCCESS is there, the manifest describes the files
 // beside it; a part that is written again takes it away until the snapshot is published again.
 package archive
@@ -30,14 +31,14 @@ const Format = 1
 // and Contents.
 const FooterKey = "asiduo"
 
-// Info is what the parts of a snapshot have in common. All is needed, but Params to publish.
+// Info is what the parts of a snapshot have in common. All is needed, but Params only if views have none.
 type Info struct {
 	App      string
 	Epoch    int
 	Shards   int32
-	Currency string // ISO 4217
-	Digits   int    // of a minor unit, 0 to 18: the scale of the DECIMAL columns
-	Params   *state.Parameters
+	Currency string            // ISO 4217
+	Digits   int               // of a minor unit, 0 to 18: the scale of the DECIMAL columns
+	Params   *state.Parameters // of a view that has none of its own
 }
 
 func (i *Info) check() error {
@@ -83,6 +84,7 @@ type Contents struct {
 	Horizon            state.Instant                   `json:"horizon_ms"` // silence had been played up to here
 	Inputs             map[string]store.InputPositions `json:"inputs"`     // next offsets, by topic
 	Changelog          store.Position                  `json:"changelog"`
+	Made               store.Made                      `json:"made,omitzero"` // what the stored records are made with
 }
 
 // Part is one file of a snapshot.
@@ -119,6 +121,9 @@ func WritePart(ctx context.Context, dir, day string, shard int32, asOf state.Ins
 	if err := errors.Join(checkDay(day), info.check()); err != nil {
 		return Part{}, err
 	}
+	if v.Params != nil {
+		info.Params = v.Params
+	}
 	if info.Params == nil || shard < 0 || shard >= info.Shards {
 		return Part{}, fmt.Errorf("archive: shard %d of %d, or no parameters", shard, info.Shards)
 	}
@@ -130,7 +135,7 @@ func WritePart(ctx context.Context, dir, day string, shard int32, asOf state.Ins
 	p := Part{File: path.Join(folder(day), name), AsOf: asOf}
 	p.Contents = Contents{
 		Shard: shard, Rules: info.Params.Rules.Name, Versions: info.Params.Versions, Cycle: v.Mark.Cycle,
-		Horizon: v.Mark.Horizon, Inputs: v.Mark.Inputs, Changelog: v.Mark.Position,
+		Horizon: v.Mark.Horizon, Inputs: v.Mark.Inputs, Changelog: v.Mark.Position, Made: v.Mark.Made,
 	}
 	// _SUCCESS goes away before the part is replaced, so that it is gone even if this process is at that moment; and
 	// after it, because Publish may have put it there in between, for the part that was there before.

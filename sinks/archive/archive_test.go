@@ -231,3 +231,29 @@ func TestRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestAnyID: an id is text, whatever is in it, and comes back letter by letter, in the order of its bytes.
+func TestAnyID(t *testing.T) {
+	p, in, dir := populate(t, 0), info(t), t.TempDir()
+	ids := []string{"\x00", "\n", " ", ".", "../../etc/passwd", "'; drop table customers; --", "=1+1", "\u202e\u2066", "\u2028", "\ufeff", "\ufffd", "null",
+		"6ba7b810-9dad-11d1-80b4-00c04fd430c8", "6BA7B810-9DAD-11D1-80B4-00C04FD430C8", strings.Repeat("\x00", 256), strings.Repeat("\U0010ffff", 64)}
+	b := p.NewBatch()
+	n := state.Interactions{LastAt: now, Consents: []state.Consent{{Purpose: strings.Repeat("\u202e", 85), At: now}}}
+	for _, id := range ids {
+		if err := b.Put(store.InteractionsKey(nil, id), n.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	part := p.write(t, dir, 0, now, in)
+	var got []string
+	for _, row := range read(t, open(t, filepath.Join(dir, part.File))) {
+		got = append(got, string(row["customer_id"].ByteArray()))
+	}
+	slices.Sort(ids)
+	if !slices.Equal(got, ids) {
+		t.Errorf("%q, want %q", got, ids)
+	}
+}

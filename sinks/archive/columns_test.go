@@ -29,6 +29,25 @@ func counted(facts []state.Fact, from state.Instant) (orders int64, net state.Mo
 	return orders, net
 }
 
+// orderDays are the distinct days of the orders that count.
+func orderDays(facts []state.Fact) (days []int32) {
+	for _, f := range facts {
+		if orders, _ := counted(append(refunds(facts), f), 0); f.Kind == state.OrderFact && orders > 0 && !slices.Contains(days, f.Order.Day) {
+			days = append(days, f.Order.Day)
+		}
+	}
+	return days
+}
+
+func refunds(facts []state.Fact) (list []state.Fact) {
+	for _, f := range facts {
+		if f.Kind == state.RefundFact {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
 // expected is a row as it should be; a nil member is null.
 func expected(t *testing.T, p *population, v *store.View, id string, asOf state.Instant, params *state.Parameters) map[string]any {
 	t.Helper()
@@ -50,6 +69,7 @@ func expected(t *testing.T, p *population, v *store.View, id string, asOf state.
 		"settled_orders": zero, "settled_net_revenue": zero,
 	}
 	if interacted {
+		want["interactions_record"] = string(n.AppendTo(nil))
 		want["last_interaction_at"] = int64(n.LastAt)
 		if len(n.Consents) > 0 {
 			consents := map[string]any{}
@@ -62,6 +82,7 @@ func expected(t *testing.T, p *population, v *store.View, id string, asOf state.
 	if !known {
 		return want
 	}
+	want["customer_record"] = string(c.AppendTo(nil))
 	to := max(asOf, c.EvaluatedAt)
 	want["as_of"], want["evaluated_at"] = int64(to), int64(c.EvaluatedAt)
 	if c.Published != state.NoSegment {
@@ -73,6 +94,10 @@ func expected(t *testing.T, p *population, v *store.View, id string, asOf state.
 	want["segment_sequence"], want["risk_sequence"] = int64(segmentSeq), int64(riskSeq)
 	orders, net := counted(p.facts[id], to-params.Window)
 	want["orders"], want["net_revenue"] = orders, int64(net)
+	if days := orderDays(p.facts[id]); len(days) > 0 {
+		want["order_days"] = int64(len(days))
+		want["first_order_day"], want["last_order_day"] = int64(slices.Min(days)), int64(slices.Max(days))
+	}
 	orders, net = counted(p.facts[id], 0)
 	want["orders_lifetime"], want["net_revenue_lifetime"] = orders, int64(net)
 	inWindow := int64(0)

@@ -116,6 +116,21 @@ func (m *Manifest) sum() error {
 	return nil
 }
 
+// ReadManifest reads what a published snapshot says about itself.
+func ReadManifest(root, day string) (m Manifest, err error) {
+	if err := checkDay(day); err != nil {
+		return m, err
+	}
+	text, err := os.ReadFile(dir{local(root, folder(day))}.file(manifestName))
+	if err == nil {
+		err = json.Unmarshal(text, &m)
+	}
+	if err != nil {
+		return m, fmt.Errorf("archive %s: %w", folder(day), err)
+	}
+	return m, nil
+}
+
 // Has says whether the part of a shard is there, of this very instant.
 func Has(ctx context.Context, root, day string, shard int32, asOf state.Instant, info Info) (bool, error) {
 	if err := errors.Join(checkDay(day), info.check()); err != nil {

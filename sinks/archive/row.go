@@ -21,11 +21,14 @@ type row struct {
 	chance        state.Millionths
 	inLedger      int
 	settled       state.Settled
+	occasions     state.Occasions
 
 	lastInteraction state.Instant
 	complaining     bool
 	consent         parquet.Value
 	truncated       bool
+
+	customer, interactions parquet.Value // as stored
 
 	words *words
 	bytes []byte // behind the values of this row and of those before it in its batch
@@ -47,6 +50,7 @@ var silent = state.Telling{LiveFrom: state.Never}
 func (r *row) take(from store.Row, p *state.Parameters, asOf state.Instant) error {
 	*r = row{Profile: nobody, asOf: asOf, chance: state.None, words: r.words, bytes: r.bytes, quiet: r.quiet[:0]}
 	r.id = r.string(from.ID)
+	r.customer, r.interactions = r.record(from.CustomerRecord), r.record(from.InteractionsRecord)
 	if n := from.Interactions; n != nil {
 		r.lastInteraction, r.complaining, r.truncated = n.LastAt, n.Complaining, n.Truncated
 		if err := r.takeConsents(n.Consents); err != nil {
@@ -59,9 +63,8 @@ func (r *row) take(from store.Row, p *state.Parameters, asOf state.Instant) erro
 	}
 	r.truncated = r.truncated || c.Truncated
 	if c.Evaluated {
-		if int(c.Published) >= len(r.words.segments) {
-			return fmt.Errorf("a customer is in segment %d; the rule set %s has %d: %w",
-				c.Published, p.Rules.Name, len(r.words.segments)-1, state.ErrCorrupt)
+		if c.Published != state.NoSegment && r.words.segments[c.Published].IsNull() {
+			return fmt.Errorf("a customer is in segment %d, which the rule set %s has no name for: %w", c.Published, p.Rules.Name, state.ErrCorrupt)
 		}
 		r.evaluated, r.evaluatedAt, r.published = true, c.EvaluatedAt, c.Published
 		r.asOf = max(asOf, c.EvaluatedAt)
@@ -74,7 +77,7 @@ func (r *row) take(from store.Row, p *state.Parameters, asOf state.Instant) erro
 		}
 		r.Profile, r.chance = c.Profile(p), c.Chance(p, r.asOf)
 	}
-	r.inLedger, r.settled = len(c.Orders), c.Settled
+	r.inLedger, r.settled, r.occasions = len(c.Orders), c.Settled, c.Occasions()
 	return nil
 }
 
@@ -104,6 +107,16 @@ func (r *row) takeConsents(consents []state.Consent) error {
 func (r *row) string(s string) parquet.Value {
 	from := len(r.bytes)
 	r.bytes = append(r.bytes, s...)
+	return parquet.ByteArrayValue(r.bytes[from:len(r.bytes):len(r.bytes)])
+}
+
+// record is a value of the bytes of a record; null if there is none.
+func (r *row) record(b []byte) parquet.Value {
+	if len(b) == 0 {
+		return parquet.Value{}
+	}
+	from := len(r.bytes)
+	r.bytes = append(r.bytes, b...)
 	return parquet.ByteArrayValue(r.bytes[from:len(r.bytes):len(r.bytes)])
 }
 
@@ -145,9 +158,9 @@ type words struct {
 }
 
 func newWords(rules *state.RuleSet) *words {
-	w := &words{segments: make([]parquet.Value, 1, state.MaxSegments)}
-	for g := range rules.Segments() {
-		w.segments = append(w.segments, wordValue(rules.SegmentName(state.Segment(g+1))))
+	w := &words{segments: make([]parquet.Value, state.MaxSegments)}
+	for _, g := range rules.Codes() {
+		w.segments[g.Code] = wordValue(g.Name)
 	}
 	for _, name := range state.Lifecycles() {
 		w.lifecycles = append(w.lifecycles, wordValue(name))
@@ -165,4 +178,19 @@ func (w *words) band(b state.Band) parquet.Value {
 		return parquet.Value{}
 	}
 	return w.bands[b]
+}
+
+// orderDays is the number of distinct calendar days with counted orders, and day one of them; null without any.
+func (r *row) orderDays() parquet.Value {
+	if r.occasions.Days == 0 {
+		return parquet.Value{}
+	}
+	return parquet.Int64Value(r.occasions.Days)
+}
+
+func (r *row) day(day int32) parquet.Value {
+	if r.occasions.Days == 0 {
+		return parquet.Value{}
+	}
+	return parquet.Int32Value(day)
 }

@@ -12,6 +12,12 @@ const precision = 18
 // maxMoney is the greatest amount of that precision. State stops at somewhat more; a sum up there means nothing.
 const maxMoney = 999_999_999_999_999_999
 
+// Columns of the records as they are stored, not advanced to the instant of the snapshot: what an import needs.
+const (
+	customerRecord     = "customer_record"
+	interactionsRecord = "interactions_record"
+)
+
 // column is one column of the files: what it is, and how it comes from a row; a null Value means not known.
 type column struct {
 	name string
@@ -27,7 +33,9 @@ var (
 	text    = parquet.Encoded(parquet.String(), &parquet.Plain)
 	small   = parquet.Encoded(parquet.Int(32), &parquet.RLEDictionary)
 	count   = parquet.Encoded(parquet.Int(64), &parquet.RLEDictionary)
+	date    = parquet.Encoded(parquet.Date(), &parquet.DeltaBinaryPacked)
 	chance  = parquet.Encoded(parquet.Leaf(parquet.DoubleType), &parquet.RLEDictionary)
+	raw     = parquet.Encoded(parquet.Leaf(parquet.ByteArrayType), &parquet.Plain)
 	yes     = parquet.Leaf(parquet.BooleanType)
 )
 
@@ -72,6 +80,11 @@ func columns(digits int) []column {
 		{"orders_in_ledger", small, func(r *row) parquet.Value { return parquet.Int32Value(int32(r.inLedger)) }},
 		{"settled_orders", count, func(r *row) parquet.Value { return parquet.Int64Value(r.settled.Orders) }},
 		{"settled_net_revenue", money, func(r *row) parquet.Value { return amount(r.settled.Net) }},
+		{"order_days", parquet.Optional(count), func(r *row) parquet.Value { return r.orderDays() }},
+		{"first_order_day", parquet.Optional(date), func(r *row) parquet.Value { return r.day(r.occasions.FirstDay) }},
+		{"last_order_day", parquet.Optional(date), func(r *row) parquet.Value { return r.day(r.occasions.LastDay) }},
+		{customerRecord, parquet.Optional(raw), func(r *row) parquet.Value { return r.customer }},
+		{interactionsRecord, parquet.Optional(raw), func(r *row) parquet.Value { return r.interactions }},
 	}
 }
 

@@ -109,9 +109,9 @@ func populate(t testing.TB, n int) *population {
 		}
 	}
 	check(b.SetMark(&store.Mark{
-		Checkpoint: store.Checkpoint{Cycle: 7, Horizon: now, Inputs: map[string]store.InputPositions{
+		Checkpoint: store.Checkpoint{Owner: "one", Cycle: 7, Horizon: now, Inputs: map[string]store.InputPositions{
 			"orders": {TopicID: "t1", Next: map[int32]int64{0: 41, 1: 42}},
-		}},
+		}, Made: store.Made{Shards: 1, Epoch: 1, Currency: "EUR", Digits: 2}},
 		Position: store.Position{TopicID: "t2", Offset: 99, Epoch: 1, Written: int64(now)},
 	}))
 	check(b.Commit())

@@ -90,6 +90,7 @@ func (e *Encoder) appendMove(b []byte, c *state.Change) []byte {
 
 	b = e.appendMetrics(b, &c.Figures)
 	b = e.appendTransition(b, c.Next)
+	b = e.appendWorth(b, &c.Worth)
 	b = append(b, `,"churn":`...)
 	if c.Chance == state.None {
 		return append(b, "null"...)
@@ -120,6 +121,16 @@ func (e *Encoder) appendMetrics(b []byte, f *state.Figures) []byte {
 	return append(b, e.windowTail...)
 }
 
+// appendWorth appends what a customer will bring in, where that is told.
+func (e *Encoder) appendWorth(b []byte, w *state.Worth) []byte {
+	if e.valueTail == "" || !w.Known {
+		return b
+	}
+	b = e.appendMoney(append(b, `,"value":{"clv":`...), w.Now)
+	b = e.appendMoney(append(b, `,"at_risk":`...), w.AtRisk)
+	return append(b, e.valueTail...)
+}
+
 // appendRisk appends what only a change of churn risk says.
 func (e *Encoder) appendRisk(b []byte, c *state.Change) []byte {
 	b = append(b, `,"churn":{"probability":`...)
@@ -130,12 +141,23 @@ func (e *Encoder) appendRisk(b []byte, c *state.Change) []byte {
 	b = AppendProbability(b, c.Was.Reference)
 	b = append(b, `,"previous_band":`...)
 	b = appendBand(b, c.Was.Band)
+	if e.p.Churn.Map != nil {
+		b = append(b, `,"raw_probability":`...)
+		b = AppendProbability(b, c.Raw)
+	}
+	if c.Percentile >= 0 {
+		b = append(b, `,"percentile":`...)
+		b = strconv.AppendInt(b, int64(c.Percentile), 10)
+	}
 	b = append(b, e.horizonTail...)
+	b = e.appendWorth(b, &c.Worth)
 
 	b = append(b, `,"cause":`...)
 	b = appendWord(b, c.Cause.String())
 	b = append(b, `,"days_since_last_order":`...)
 	b = appendDays(b, c.Figures.Idle, c.Figures.Lifetime > 0)
+	b = append(b, `,"overdue":`...)
+	b = AppendProbability(b, c.Overdue)
 	b = append(b, `,"segment":`...)
 	b = e.appendSegment(b, c.Is.Published)
 	b = append(b, `,"lifecycle":`...)

@@ -2,9 +2,11 @@ package events_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/asiduo/asiduo/sinks/events"
+	"github.com/asiduo/asiduo/state"
 )
 
 func TestDeadLetter(t *testing.T) {
@@ -16,12 +18,15 @@ func TestDeadLetter(t *testing.T) {
 		in                 events.Rejected
 		key, value         []byte
 		time, cut, cutName string
+		last               string
 	}{
 		{name: "plain", in: events.Rejected{Timestamp: 1_704_067_200_001, Key: []byte("ana"), Value: []byte("{")},
 			key: []byte("ana"), value: []byte("{"), time: "2024-01-01T00:00:00.001Z"},
 		{name: "nothing", in: events.Rejected{Timestamp: -1}},
 		{name: "empty", in: events.Rejected{Key: []byte{}, Value: []byte{}},
 			key: []byte{}, value: []byte{}, time: "1970-01-01T00:00:00.000Z"},
+		{name: "batch", in: events.Rejected{Timestamp: -1, LastOffset: 1<<40 + 6}, last: "1099511627782"},
+		{name: "batch of one", in: events.Rejected{Timestamp: -1, LastOffset: 1 << 40}},
 		{name: "fits", in: events.Rejected{Value: most, Key: most}, key: most, value: most, time: "1970-01-01T00:00:00.000Z"},
 		{name: "long", in: events.Rejected{Value: long, Key: long, Timestamp: 1 << 62}, key: most, value: most,
 			cut: "20000", cutName: "20000"},
@@ -38,7 +43,7 @@ func TestDeadLetter(t *testing.T) {
 				"ce_specversion": "1.0", "ce_type": events.DeadLetterType, "ce_source": "/asiduo/conf",
 				"ce_id": "conf:3:purchases/7@1099511627776", "content-type": "application/octet-stream",
 				"asiduo-reason": "undecodable", "asiduo-detail": c.in.Detail, "asiduo-topic": "purchases",
-				"asiduo-partition": "7", "asiduo-offset": "1099511627776",
+				"asiduo-partition": "7", "asiduo-offset": "1099511627776", "asiduo-last-offset": c.last,
 				"ce_time": c.time, "asiduo-truncated": c.cut, "asiduo-truncated-key": c.cutName,
 			}
 			for name, text := range want {
@@ -63,3 +68,33 @@ func TestDeadLetter(t *testing.T) {
 
 // same also tells null from empty.
 func same(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
+
+// What is told of a customer with the longest id and consents there can be, and the longest dead letter, have no more
+// than is said: the pipeline holds the topics' limits against that.
+func TestMaxBytes(t *testing.T) {
+	size := func(r events.Record) int {
+		n := len(r.Key) + len(r.Value)
+		for _, h := range r.Headers {
+			n += len(h.Key) + len(h.Value) + 4
+		}
+		return n
+	}
+	long := strings.Repeat("\x01", 256)
+	e := events.New(strings.Repeat("a", 100), 1<<30, parameters(t), "EUR", 2)
+	n := &state.Interactions{LastAt: 1, ComplaintAt: 1, Complaining: true}
+	for range 50 {
+		n.Consents = append(n.Consents, state.Consent{Purpose: long, At: 1, Status: state.Revoked})
+	}
+	var c state.Customer
+	c.Reset()
+	if got, most := size(e.Profile(long, &c, n)), events.MaxEventBytes(50); got > most || got < most/2 {
+		t.Errorf("a profile has %d bytes, MaxEventBytes says %d", got, most)
+	}
+	got := size(e.DeadLetter(&events.Rejected{
+		Topic: strings.Repeat("t", 249), Partition: 1 << 30, Offset: 1 << 62, Timestamp: 1 << 62, Key: make([]byte, 1<<20), Value: make([]byte, 1<<20),
+		Reason: strings.Repeat("r", 100), Detail: strings.Repeat("d", 1000),
+	}))
+	if got > events.MaxLetterBytes || got < events.MaxLetterBytes/2 {
+		t.Errorf("a dead letter has %d bytes, MaxLetterBytes is %d", got, events.MaxLetterBytes)
+	}
+}

@@ -51,11 +51,12 @@ type Encoder struct {
 	segmentTopic, riskTopic, profileTopic, deadTopic string
 
 	// Parts of the values that are the same in all of them.
-	segments    []string // quoted names
-	none        string   // quoted name of the segment of those who are in none
-	currency    string   // quoted
+	segments    [state.MaxSegments]string // quoted names, by code
+	none        string                    // quoted name of the segment of those who are in none
+	currency    string                    // quoted
 	windowTail  string
 	horizonTail string
+	valueTail   string // empty if no value is told
 }
 
 // New makes an encoder of the application app in the given epoch. The parameters are those that evaluated what is
@@ -73,13 +74,24 @@ func New(app string, epoch int, p *state.Parameters, currency string, digits int
 		currency:     quoted(currency),
 		windowTail:   `,"window_days":` + strconv.FormatInt(int64(p.Window/state.Day), 10) + `}`,
 		horizonTail: `,"horizon_days":` + strconv.Itoa(p.Churn.Horizon) +
-			`,"method":` + quoted(p.Churn.Method.String()) + `}`,
+			`,"method":` + quoted(p.Churn.Method.String()) + confidence(p.Churn.Confidence) + `}`,
 	}
-	for g := range len(p.Rules.Segments()) + 1 {
-		e.segments = append(e.segments, quoted(p.Rules.SegmentName(state.Segment(g))))
+	if v := p.Churn.Value; v != nil {
+		e.valueTail = `,"currency":` + e.currency + `,"horizon_days":` + strconv.FormatInt(int64(v.Horizon), 10) + `}`
+	}
+	for g := range state.Segment(state.MaxSegments) {
+		e.segments[g] = quoted(p.Rules.SegmentName(g))
 	}
 	e.none = e.segments[state.Prospect]
 	return e
+}
+
+// confidence is the member of that name; a model that was not fitted has none.
+func confidence(word string) string {
+	if word == "" {
+		return ""
+	}
+	return `,"confidence":` + quoted(word)
 }
 
 func quoted(s string) string { return string(AppendString(nil, s)) }

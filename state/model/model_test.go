@@ -133,3 +133,28 @@ func TestNoOrderDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Quantiles of the gap, computed elsewhere with 60 digits: the silence at which a customer is overdue by q.
+func TestOverdue(t *testing.T) {
+	m := MBGNBD{R: 0.5534, Alpha: 10.5802, A: 1, B: 1}
+	for _, c := range []struct{ q, e float64 }{{.5, 5.394681068}, {.9, 20.85030001}, {.95, 29.0167939}, {.99, 52.41358345}} {
+		if got := m.Overdue(5, 30, c.e); math.Abs(got-c.q) > 1e-9 {
+			t.Errorf("overdue after %v days is %.12f, want %v", c.e, got, c.q)
+		}
+	}
+	same := MBGNBD{R: 2, Alpha: 60, A: 1, B: 1}
+	rapid.Check(t, func(t *rapid.T) {
+		x, tx := float64(rapid.IntRange(0, 500).Draw(t, "x")), float64(rapid.IntRange(0, 5000).Draw(t, "tx"))
+		before := -1.0
+		for e := 0.0; e < 4000; e += 100 {
+			p := m.Overdue(x, tx, e)
+			if !(p >= before && p >= 0 && p <= 1) || e == 0 && p != 0 {
+				t.Fatalf("overdue after %v days is %v, before %v", e, p, before)
+			}
+			if h := (Rhythm{ShopGap: 30}).Overdue(x, tx, e); h != same.Overdue(x, tx, e) {
+				t.Fatalf("the heuristic says %v, the gamma distribution with two gaps of the shop %v", h, same.Overdue(x, tx, e))
+			}
+			before = p
+		}
+	})
+}

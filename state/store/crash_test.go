@@ -5,8 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -260,5 +265,61 @@ func flip(t *testing.T, files vfs.FS, name string) {
 	_, err = f.Write(b)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestHelperManifest is not a test: it is the process of TestManifestSyncFails.
+func TestHelperManifest(t *testing.T) {
+	if os.Getenv("FAIL_MANIFEST") == "" {
+		t.Skip("only for another test")
+	}
+	files := &failing{FS: vfs.NewMem()}
+	s, err := Open("shard-0", options(t, files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files.now.Store(true)
+	history{1}.write(t, s, 1)
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Minute) // the process is expected to end before
+}
+
+// failing is a disk on which the manifest cannot be synced.
+type failing struct {
+	vfs.FS
+	now atomic.Bool
+}
+
+func (f *failing) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := f.FS.Create(name, c)
+	if strings.Contains(name, "MANIFEST") {
+		return failingFile{file, f}, err
+	}
+	return file, err
+}
+
+type failingFile struct {
+	vfs.File
+	f *failing
+}
+
+func (f failingFile) Sync() error {
+	if f.f.now.Load() {
+		return &os.PathError{Op: "sync", Path: "MANIFEST", Err: syscall.EIO}
+	}
+	return f.File.Sync()
+}
+func (f failingFile) SyncData() error { return f.Sync() }
+
+// A disk that fails to sync what says which tables there are may have kept any part of it: asking it again would prove
+// nothing, so the process ends at once, with the reason.
+func TestManifestSyncFails(t *testing.T) {
+	other := exec.Command(os.Args[0], "-test.run=^TestHelperManifest$")
+	other.Env = append(os.Environ(), "FAIL_MANIFEST=1")
+	text, err := other.CombinedOutput()
+	if err == nil || !strings.Contains(string(text), "MANIFEST sync failed: sync MANIFEST: input/output error") {
+		t.Errorf("%v\n%s", err, text)
 	}
 }

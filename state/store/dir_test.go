@@ -252,7 +252,7 @@ func TestSetAside(t *testing.T) {
 			t.Errorf("round %d: the new store has a mark: %v %v", n, ok, err)
 		}
 		m := someMark
-		m.Cycle = uint64(n)
+		m.Cycle = uint64(n + 1)
 		write(t, s, func(b *Batch) error { return b.SetMark(&m) })
 		closed(t, s)
 		if err := d.SetAside(3); err != nil {
@@ -262,7 +262,7 @@ func TestSetAside(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m, ok, err := aside.Mark(); !ok || err != nil || m.Cycle != uint64(n) {
+		if m, ok, err := aside.Mark(); !ok || err != nil || m.Cycle != uint64(n+1) {
 			t.Errorf("round %d: set aside was cycle %d, %v %v", n, m.Cycle, ok, err)
 		}
 		closed(t, aside)

@@ -47,8 +47,13 @@ func IsInteractionsKey(key []byte) bool {
 	return len(key) > 1 && key[0] == interactionPrefix && isID(key[1:])
 }
 
+// isID holds for what appendID writes: a UUID as text is the key of nobody.
 func isID(b []byte) bool {
-	return (b[0] == idUUID && len(b) == 17) || (b[0] == idText && len(b) > 1)
+	if b[0] == idUUID {
+		return len(b) == 17
+	}
+	_, is := parseUUID(b[1:])
+	return b[0] == idText && len(b) > 1 && !is
 }
 
 // CustomerID is the id in the key of a customer or of interactions.
@@ -102,7 +107,7 @@ func appendID(b []byte, id string) []byte {
 }
 
 // parseUUID takes the canonical form only, lower case with four hyphens, so that the text can be made again.
-func parseUUID(id string) (raw [16]byte, ok bool) {
+func parseUUID[T string | []byte](id T) (raw [16]byte, ok bool) {
 	if len(id) != 36 {
 		return raw, false
 	}

@@ -5,10 +5,13 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,10 +41,46 @@ type Report struct {
 type Checkpoint struct {
 	Owner    string                    `json:"owner"` // one acquisition, not one process
 	Cycle    uint64                    `json:"cycle"`
-	Inputs   map[string]InputPositions `json:"inputs"`  // by topic
-	Horizon  state.Instant             `json:"horizon"` // silence has been played up to here
-	Versions state.Versions            `json:"versions"`
+	Inputs   map[string]InputPositions `json:"inputs"`   // by topic
+	Horizon  state.Instant             `json:"horizon"`  // silence has been played up to here
+	Versions state.Versions            `json:"versions"` // of the parameters, as adopted
+	Sweep    *Sweep                    `json:"sweep,omitempty"`
+	CaughtUp bool                      `json:"caught_up,omitempty"` // once: the end of the inputs has been reached
+	LiveFrom state.Instant             `json:"live_from,omitempty"` // changes are news from then on; 0: not yet
 	Made     Made                      `json:"made,omitzero"`
+}
+
+// ReadCheckpoint reads the value of a checkpoint record. One without an owner, a cycle or the positions of the inputs is
+// none: to go on from it would count everything a second time.
+func ReadCheckpoint(b []byte) (c Checkpoint, err error) {
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, err
+	}
+	return c, c.check()
+}
+
+func (c *Checkpoint) check() error {
+	if c.Owner == "" || c.Cycle == 0 || len(c.Inputs) == 0 || c.Horizon < 0 {
+		return errors.New("it lacks an owner, a cycle, the positions of the inputs or a horizon")
+	}
+	for topic, at := range c.Inputs {
+		for partition, next := range at.Next {
+			if partition < 0 || next < 0 {
+				return fmt.Errorf("it has read %s/%d up to %d", topic, partition, next)
+			}
+		}
+	}
+	return nil
+}
+
+// Sweep is the move of all customers to an adopted version, under way.
+type Sweep struct {
+	Family   string         `json:"family"` // of the version: rules, cuts or model
+	Was      state.Versions `json:"was"`
+	At       state.Instant  `json:"at"` // of the adoption
+	Announce bool           `json:"announce,omitempty"`
+	Cursor   []byte         `json:"cursor,omitempty"` // key of the next customer to be moved; none: from the first
+	Done     int64          `json:"done"`             // customers moved, for showing how far it is
 }
 
 // Made is what a state was made with: with anything else its bytes would mean something else.
@@ -52,8 +91,6 @@ type Made struct {
 	Currency    string `json:"currency"`
 	Digits      int    `json:"digits"`
 	Zone        string `json:"zone"`
-	Rules       string `json:"rules"` // digest of the rule set, the cuts and the window
-	Churn       string `json:"churn"` // digest of the churn model
 }
 
 // InputPositions are the next offsets to read of one input, by partition.
@@ -83,17 +120,18 @@ var ErrClosed = errors.New("the shard is being closed")
 type Store struct {
 	db      *pebble.DB
 	closing atomic.Bool
-	trouble *atomic.Bool // the database cannot write in the background
-	readers sync.RWMutex // held by views, so that the database outlives them
+	trouble *atomic.Bool           // the database cannot write in the background
+	broken  *atomic.Pointer[error] // what the database has found corrupt, perhaps in the background
+	readers sync.RWMutex           // held by views, so that the database outlives them
 }
 
 // Open opens the database in dir, making it if there is none.
 func Open(dir string, o Options) (*Store, error) {
+	files := patient{o.FS, &atomic.Int64{}}
 	opts := &pebble.Options{
-		FS: o.FS, Cache: o.Cache, MemTableSize: o.Memtable, DisableWAL: true, ReadOnly: o.ReadOnly,
+		FS: files, Cache: o.Cache, MemTableSize: o.Memtable, DisableWAL: true, ReadOnly: o.ReadOnly,
 		FormatMajorVersion: pebble.FormatTableFormatV6, Logger: panicLogger{},
-		// Corruption that nobody is told about must not be fatal, which is Pebble's default: the reads fail anyway.
-		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
+		EventListener: &pebble.EventListener{},
 	}
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	trouble := &atomic.Bool{}
@@ -102,14 +140,22 @@ func Open(dir string, o Options) (*Store, error) {
 			trouble.Store(false)
 		}
 	}
-	if o.Report.Trouble != nil {
-		opts.EventListener.BackgroundError = func(err error) {
-			trouble.Store(true)
-			o.Report.Trouble(err)
-			time.Sleep(50 * time.Millisecond) // a full disk makes the retry loop spin
+	broken := &atomic.Pointer[error]{}
+	tell := func(err error) {
+		if Corrupt(err) {
+			broken.Store(&err)
 		}
-		opts.EventListener.DataCorruption = func(i pebble.DataCorruptionInfo) { o.Report.Trouble(i.Details) }
+		if o.Report.Trouble != nil {
+			o.Report.Trouble(err)
+		}
 	}
+	opts.EventListener.BackgroundError = func(err error) {
+		trouble.Store(true)
+		files.failed()
+		tell(err)
+	}
+	// Corruption must not be fatal, which is Pebble's default: the reads fail anyway.
+	opts.EventListener.DataCorruption = func(i pebble.DataCorruptionInfo) { tell(i.Details) }
 	if o.Report.Stall != nil {
 		var since atomic.Int64
 		opts.EventListener.WriteStallBegin = func(pebble.WriteStallBeginInfo) { since.Store(time.Now().UnixNano()) }
@@ -119,8 +165,14 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	return &Store{db: db, trouble: trouble}, nil
+	return &Store{db: db, trouble: trouble, broken: broken}, nil
 }
+
+// FatalError is what a panic of the database carries: a fault after which it cannot go on.
+type FatalError struct{ err error }
+
+func (e *FatalError) Error() string { return "store: " + e.err.Error() }
+func (e *FatalError) Unwrap() error { return e.err }
 
 // panicLogger turns what Pebble calls fatal into a panic: on the shard's own goroutine it closes the shard, on one of
 // Pebble's it ends the process with the reason, as the default would without one. Either way the changelog has
@@ -129,7 +181,7 @@ type panicLogger struct{}
 
 func (panicLogger) Infof(string, ...any)           {}
 func (panicLogger) Errorf(string, ...any)          {}
-func (panicLogger) Fatalf(format string, a ...any) { panic(fmt.Errorf(format, a...)) }
+func (panicLogger) Fatalf(format string, a ...any) { panic(&FatalError{fmt.Errorf(format, a...)}) }
 
 // Close waits for readers and closes the database. With flush, what is in memory is written first, unless the database
 // has just failed to write: it would try for ever.
@@ -150,9 +202,24 @@ func (s *Store) Flush() error {
 	return err
 }
 
+// Broken is the corruption that the database has found, nil if it has found none. Merging tables meets what no reader
+// does, and would fail for ever.
+func (s *Store) Broken() error {
+	if err := s.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // Corrupt says whether an error means that the bytes on disk are wrong, so that the store must be rebuilt.
 func Corrupt(err error) bool {
 	return errors.Is(err, state.ErrCorrupt) || pebble.IsCorruptionError(err)
+}
+
+// Damaged says whether a store that does not open must be rebuilt: its bytes are wrong, a file has lost its name in a
+// power cut, or its end, for which the database has no error of its own.
+func Damaged(err error) bool {
+	return Corrupt(err) || errors.Is(err, fs.ErrNotExist) || (err != nil && strings.Contains(err.Error(), "object size mismatch"))
 }
 
 // Mark is what the store is the state of; false if it is empty.
@@ -163,10 +230,29 @@ func mark(r pebble.Reader) (m Mark, ok bool, err error) {
 	if err != nil || !ok {
 		return m, false, err
 	}
-	if err := json.Unmarshal(b, &m); err != nil {
+	err = json.Unmarshal(b, &m)
+	if err == nil {
+		err = m.check()
+	}
+	if err != nil {
 		return m, false, fmt.Errorf("read mark: %w", errors.Join(state.ErrCorrupt, err))
 	}
 	return m, true, nil
+}
+
+// Bare says whether the store holds no customers and no interactions.
+func (s *Store) Bare() (bare bool, err error) {
+	for _, prefix := range []byte{customerPrefix, interactionPrefix} {
+		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
+		if err != nil {
+			return false, fmt.Errorf("scan store: %w", err)
+		}
+		some := it.First()
+		if err := errors.Join(it.Error(), it.Close()); err != nil || some {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // Get appends the value of key to b.
@@ -182,6 +268,30 @@ func get(r pebble.Reader, key, b []byte) ([]byte, bool, error) {
 	}
 	b = append(b, v...)
 	return b, true, closer.Close()
+}
+
+// Customers shows customers in the order of their keys, from a key on, at most n of them, and returns the key of the
+// next; nil if there is none. An id and its bytes are valid until see returns.
+func (s *Store) Customers(from []byte, n int, see func(id string, b []byte) error) (next []byte, err error) {
+	bounds := &pebble.IterOptions{LowerBound: []byte{customerPrefix}, UpperBound: []byte{customerPrefix + 1}}
+	it, err := s.db.NewIter(bounds)
+	if err != nil {
+		return nil, fmt.Errorf("scan store: %w", err)
+	}
+	defer closeInto(it, &err)
+	for ok := it.SeekGE(from); ok; ok = it.Next() {
+		if n == 0 {
+			return bytes.Clone(it.Key()), nil
+		}
+		if err := see(CustomerID(it.Key()), it.Value()); err != nil {
+			return nil, err
+		}
+		n--
+	}
+	if err := it.Error(); err != nil {
+		return nil, fmt.Errorf("scan store: %w", err)
+	}
+	return nil, nil
 }
 
 // Timer is a customer to be looked at.
@@ -254,6 +364,12 @@ func (b *Batch) SetMark(m *Mark) error {
 	}
 	return b.b.Set(metaKey("mark"), v, nil)
 }
+
+// Unmark takes the mark away: until one is set the store is no state to go on from.
+func (b *Batch) Unmark() error { return b.b.Delete(metaKey("mark"), nil) }
+
+// SetParameters keeps what the versions of the mark mean, for readers without a broker.
+func (b *Batch) SetParameters(v []byte) error { return b.b.Set(metaKey("parameters"), v, nil) }
 
 // Len is the size of the batch in bytes.
 func (b *Batch) Len() int { return b.b.Len() }

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Runs every fuzz target of the module, one after the other, and prints a table. Usage:
+#
+#   FUZZTIME=10m .ci/fuzz.sh [name...]      all targets, or those whose name contains one of the words
+#
+# FUZZTIME is CPU time for each target, in s, m or h; it is shared by FUZZWORKERS processes (default 2). An input that fails is written to testdata/fuzz of its package, to be fixed and checked
+# in; the other targets still run, and the script fails at the end.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+go=${GO:-go}
+workers=${FUZZWORKERS:-2}
+if ! [[ $workers =~ ^[1-9][0-9]*$ ]] || ! [[ ${FUZZTIME:=10s} =~ ^([0-9]+)([smh])$ ]]; then
+	echo "FUZZTIME is a time such as 10s, 5m or 1h, and FUZZWORKERS a number; found $FUZZTIME and $workers" >&2
+	exit 2
+fi
+declare -A unit=([s]=1 [m]=60 [h]=3600)
+each=$(((BASH_REMATCH[1] * unit[${BASH_REMATCH[2]}] + workers - 1) / workers))
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+out=$tmp/out
+
+wanted() {
+	[ ${#words[@]} -eq 0 ] && return 0
+	local word
+	for word in "${words[@]}"; do
+		[[ $1 == *"$word"* ]] && return 0
+	done
+	return 1
+}
+words=("$@")
+declare -a table=()
+bad=0
+for dir in $(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do
+	binary=
+	for target in $(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(f \*testing\.F) {.*/\1/p' "$dir"/*_test.go | sort); do
+		name=${dir#./}.$target
+		wanted "$name" || continue
+		if [ -z "$binary" ]; then
+			binary=$tmp/fuzz.test
+			"$go" test -c -vet=off -tags synctests -fuzz Fuzz -o "$binary" "$dir"
+			cache=$("$go" env GOCACHE)/fuzz/$("$go" list "$dir")
+		fi
+		printf '%s for %ss\n' "$name" "$each"
+		verdict=ok
+		if ! (cd "$dir" && nice "$binary" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "${each}s" -test.fuzzminimizetime 1s -test.parallel "$workers" \
+			-test.fuzzcachedir "$cache") >"$out" 2>&1; then
+			verdict=FAILED
+			bad=1
+			cat "$out"
+		fi
+		last=$(grep '^fuzz: elapsed' "$out" | tail -1 || true)
+		execs=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' <<<"$last")
+		total=$(sed -n 's/.*(total: \([0-9]*\)).*/\1/p' <<<"$last")
+		table+=("$(printf '%-40s %12s %10s  %s' "$name" "${execs:-0}" "${total:-0}" "$verdict")")
+	done
+done
+if [ ${#table[@]} -eq 0 ]; then
+	echo "no such target" >&2
+	exit 1
+fi
+printf '\n%-40s %12s %10s  %s\n' target executions corpus verdict
+printf '%s\n' "${table[@]}"
+exit $bad

@@ -1,0 +1,185 @@
+//go:build kafka
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// distribution is what was measured, for the report.
+type distribution []time.Duration
+
+func (d distribution) String() string {
+	if len(d) == 0 {
+		return "never"
+	}
+	slices.Sort(d)
+	at := func(percent int) time.Duration { return d[(len(d)-1)*percent/100].Round(10 * time.Millisecond) }
+	return fmt.Sprintf("%d times, p50 %v, p95 %v, longest %v", len(d), at(50), at(95), at(100))
+}
+
+// takeover is from when a process does nothing any more to the first committed cycle of one of its shards under a new
+// owner: another process, or the same one started again.
+type takeover struct {
+	fault  int // its number
+	shard  int
+	took   time.Duration
+	itself bool
+	alone  bool // nothing else was wrong meanwhile
+}
+
+func (a *arena) takeovers(l *tail) (list []takeover) {
+	process := map[string]string{}
+	for _, v := range a.all {
+		for id := range v.instances {
+			process[id] = v.name
+		}
+	}
+	for i := range l.shards {
+		s := &l.shards[i]
+		by := map[string]string{}
+		for _, o := range s.owners {
+			by[o.owner] = process[o.instance]
+		}
+		for n, f := range a.faults {
+			was := slices.IndexFunc(s.owners, func(o ownership) bool { return o.at.After(f.at) })
+			if !f.gone || was == 0 {
+				continue
+			}
+			if was < 0 {
+				was = len(s.owners)
+			}
+			owner := s.owners[was-1].owner
+			if by[owner] != f.to {
+				continue
+			}
+			next := slices.IndexFunc(s.cycles, func(c cycleSeen) bool { return c.at.After(f.at) && c.owner != owner })
+			if next >= 0 {
+				c := s.cycles[next]
+				list = append(list, takeover{n, i, c.at.Sub(f.at), by[c.owner] == f.to, a.alone(n, c.at)})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b takeover) int { return cmp.Compare(b.took, a.took) })
+	return list
+}
+
+// alone says whether a fault was the only one from shortly before it to an instant; what others had begun may go on for
+// some seconds.
+func (a *arena) alone(n int, until time.Time) bool {
+	for i, f := range a.faults {
+		if i != n && f.at.After(a.faults[n].at.Add(-15*time.Second)) && f.at.Before(until) {
+			return false
+		}
+	}
+	return true
+}
+
+// distribution is that of take-overs for which a condition holds.
+func (a *arena) distribution(list []takeover, when func(takeover) bool) (d distribution) {
+	for _, t := range list {
+		if when(t) {
+			d = append(d, t.took)
+		}
+	}
+	return d
+}
+
+// flaps counts shards that came back within ten seconds to whom they had been taken from.
+func (a *arena) flaps(l *tail) (n int) {
+	for i := range l.shards {
+		owners := slices.CompactFunc(slices.Clone(l.shards[i].owners), func(a, b ownership) bool { return a.instance == b.instance })
+		for k := 2; k < len(owners); k++ {
+			if owners[k].instance == owners[k-2].instance && owners[k].at.Sub(owners[k-2].at) < 10*time.Second {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// diary is what the processes have logged about themselves.
+type diary struct {
+	closed, rebuilt, exits map[string]int
+	bad                    []string // what must not be
+	restored               int
+}
+
+// readLogs reads the logs of all processes.
+func (a *arena) readLogs() diary {
+	g := diary{map[string]int{}, map[string]int{}, map[string]int{}, nil, 0}
+	for _, v := range a.all {
+		for _, words := range v.exits {
+			if reachless(words) {
+				g.exits["no broker reachable at the start"]++
+			} else {
+				g.bad = append(g.bad, v.name+" ended: "+words)
+			}
+		}
+		f, err := os.Open(v.log)
+		if err != nil {
+			g.bad = append(g.bad, err.Error())
+			continue
+		}
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			var m struct{ Msg, Reason, Err string }
+			if json.Unmarshal(bytes.TrimSpace(lines.Bytes()), &m) != nil {
+				if strings.Contains(lines.Text(), "panic") || strings.Contains(lines.Text(), "goroutine ") {
+					g.bad = append(g.bad, v.name+": "+lines.Text())
+				}
+				continue
+			}
+			switch {
+			case strings.Contains(m.Msg, "panic") || strings.Contains(m.Err, "panic"), m.Msg == "shard stopped":
+				g.bad = append(g.bad, v.name+": "+lines.Text())
+			case m.Msg == "shard restored":
+				g.restored++
+			case m.Msg == "shard closed, acquiring it again":
+				g.closed[m.Reason]++
+			case strings.HasPrefix(m.Msg, "store does not open"):
+				g.rebuilt["does not open"]++
+			case strings.HasPrefix(m.Msg, "store is set aside"):
+				g.rebuilt[rebuildReason(m.Err)]++
+			}
+		}
+		_ = f.Close()
+	}
+	return g
+}
+
+func rebuildReason(err string) string {
+	for _, s := range []string{
+		"older than half", "leader epoch", "its checkpoint is not at offset", "begins where the changelog does not reach", "made again",
+	} {
+		if strings.Contains(err, s) {
+			return s
+		}
+	}
+	return err
+}
+
+// counted prints counts, the greatest first.
+func counted(m map[string]int) string {
+	var parts []string
+	for _, k := range slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+		if m[a] != m[b] {
+			return m[b] - m[a]
+		}
+		return strings.Compare(a, b)
+	}) {
+		parts = append(parts, fmt.Sprintf("%s %d", k, m[k]))
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,298 @@
+//go:build kafka
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// tail reads what the pipeline writes while it is written: compaction will have removed most of it when all is over.
+// Two of them read the same topics: one only what is committed, as a subscriber must, one everything.
+type tail struct {
+	t         *testing.T
+	w         *world
+	cl        *kgo.Client
+	committed bool
+	running   sync.WaitGroup
+
+	mu     sync.Mutex
+	faults int
+	counts map[string]int // records by topic
+	next   map[string]map[int32]int64
+	shards []shardTail
+	told   map[string]int64 // last sequence by topic and customer
+	dead   map[string]bool  // dead letters by the record they are about
+}
+
+// shardTail is what has been read of one partition of the changelog.
+type shardTail struct {
+	owner  string // the last that has said so; empty when compaction may have removed it
+	last   store.Checkpoint
+	owners []ownership
+	cycles []cycleSeen
+	values map[string][]valueAt // by key
+	gaps   int                  // places where compaction was faster than the tail
+	missed uint64               // cycles that were not seen
+	stale  int                  // records by an owner that had been fenced
+}
+
+// ownership is an owner record.
+type ownership struct {
+	at              time.Time // the brokers' time, as of everything here
+	owner, instance string
+}
+
+// cycleSeen is a committed checkpoint.
+type cycleSeen struct {
+	at    time.Time
+	owner string
+}
+
+// valueAt is a value that a key has had.
+type valueAt struct {
+	offset int64
+	value  string
+}
+
+// tailed are the topics that shards write.
+func tailed(w *world) []string {
+	topics := []string{w.cfg.App + ".changelog"}
+	for _, topic := range pipeline.OutputTopics(w.cfg) {
+		topics = append(topics, topic.Name)
+	}
+	return topics
+}
+
+func newTail(t *testing.T, w *world, committed bool) *tail {
+	t.Helper()
+	l := &tail{
+		t: t, w: w, committed: committed, counts: map[string]int{}, next: map[string]map[int32]int64{},
+		shards: make([]shardTail, worldShards), told: map[string]int64{}, dead: map[string]bool{},
+	}
+	for i := range l.shards {
+		l.shards[i].values = map[string][]valueAt{}
+	}
+	opts, err := pipeline.ClientOptions(w.cfg.Kafka)
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := kgo.ReadUncommitted()
+	if committed {
+		level = kgo.ReadCommitted()
+	}
+	from := map[string]map[int32]kgo.Offset{}
+	for _, topic := range tailed(w) {
+		from[topic], l.next[topic] = map[int32]kgo.Offset{}, map[int32]int64{}
+		for p := range int32(worldShards) {
+			from[topic][p] = kgo.NewOffset().AtStart()
+		}
+	}
+	if l.cl, err = kgo.NewClient(append(opts, kgo.FetchIsolationLevel(level), kgo.KeepControlRecords(), kgo.ConsumePartitions(from))...); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	l.running.Go(func() { l.run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		l.running.Wait()
+		l.cl.Close()
+	})
+	return l
+}
+
+func (l *tail) run(ctx context.Context) {
+	for {
+		fetched := l.cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		l.mu.Lock()
+		for _, e := range fetched.Errors() {
+			if lost, ok := errors.AsType[*kgo.ErrDataLoss](e.Err); ok {
+				l.fault("%v", lost)
+			}
+		}
+		for it := fetched.RecordIter(); !it.Done(); {
+			l.take(it.Next())
+		}
+		l.mu.Unlock()
+	}
+}
+
+// fault reports what must not be. There may be very many for one reason.
+func (l *tail) fault(format string, a ...any) {
+	if l.faults++; l.faults <= 10 {
+		l.t.Errorf(format, a...)
+	}
+}
+
+func (l *tail) take(r *kgo.Record) {
+	gap := r.Offset != l.next[r.Topic][r.Partition]
+	l.next[r.Topic][r.Partition] = r.Offset + 1
+	name := strings.TrimPrefix(r.Topic, l.w.cfg.App+".")
+	if name == "changelog" {
+		l.changelog(&l.shards[r.Partition], r, gap)
+	}
+	if r.Attrs.IsControl() {
+		return
+	}
+	l.counts[name]++
+	if l.committed {
+		l.subscribe(name, r)
+	}
+}
+
+// subscribe is a subscriber who trusts nothing: per customer, sequences begin at 1 and follow each other.
+func (l *tail) subscribe(name string, r *kgo.Record) {
+	where := fmt.Sprintf("%s/%d@%d", name, r.Partition, r.Offset)
+	headers := map[string]string{}
+	for _, h := range r.Headers {
+		headers[h.Key] = string(h.Value)
+	}
+	switch letter := map[string]string{"segment-changes": "s", "churn-risk": "r"}[name]; {
+	case letter != "":
+		var v struct {
+			Sequence int64 `json:"sequence"`
+		}
+		if err := json.Unmarshal(r.Value, &v); err != nil {
+			l.fault("%s: %v", where, err)
+			return
+		}
+		of := letter + string(r.Key)
+		if v.Sequence != l.told[of]+1 {
+			l.fault("%s: customer %s gets %d after %d", where, r.Key, v.Sequence, l.told[of])
+		}
+		l.told[of] = v.Sequence
+		if want := fmt.Sprintf("%s:1:%s:%s%d", l.w.cfg.App, r.Key, letter, v.Sequence); headers["ce_id"] != want {
+			l.fault("%s: id is %s, wanted %s", where, headers["ce_id"], want)
+		}
+	case name == "dead-letters":
+		of := headers["asiduo-topic"] + "/" + headers["asiduo-partition"] + "@" + headers["asiduo-offset"]
+		if l.dead[of] {
+			l.fault("%s: dead letter of %s again", where, of)
+		}
+		l.dead[of] = true
+	}
+}
+
+// changelog holds that a shard has one owner, whose cycles follow each other, and remembers values.
+func (l *tail) changelog(s *shardTail, r *kgo.Record, gap bool) {
+	if gap && !l.committed { // whoever reads only what is committed sees gaps where there was more
+		s.gaps++
+		s.owner = ""
+	}
+	if r.Attrs.IsControl() {
+		return
+	}
+	where := fmt.Sprintf("changelog %d@%d", r.Partition, r.Offset)
+	switch string(r.Key) {
+	case "owner":
+		var o struct{ Owner, Instance string }
+		if err := json.Unmarshal(r.Value, &o); err != nil {
+			l.fault("%s: %v", where, err)
+		}
+		s.owner = o.Owner
+		s.owners = append(s.owners, ownership{r.Timestamp, o.Owner, o.Instance})
+	case "checkpoint":
+		var c store.Checkpoint
+		if err := json.Unmarshal(r.Value, &c); err != nil {
+			l.fault("%s: %v", where, err)
+		}
+		if !l.committed {
+			if s.owner != "" && c.Owner != s.owner {
+				s.stale++
+				l.fault("%s: a checkpoint by %s, but %s owns the shard", where, c.Owner, s.owner)
+			}
+			return
+		}
+		l.checkpoint(s, where, &c)
+		s.cycles = append(s.cycles, cycleSeen{r.Timestamp, c.Owner})
+	default:
+		if l.committed {
+			s.values[string(r.Key)] = append(s.values[string(r.Key)], valueAt{r.Offset, string(r.Value)})
+		}
+	}
+}
+
+func (l *tail) checkpoint(s *shardTail, where string, c *store.Checkpoint) {
+	if c.Cycle <= s.last.Cycle {
+		l.fault("%s: cycle %d after %d", where, c.Cycle, s.last.Cycle)
+	}
+	s.missed += c.Cycle - s.last.Cycle - 1
+	if c.Horizon < s.last.Horizon {
+		l.fault("%s: the horizon goes back from %d to %d", where, s.last.Horizon, c.Horizon)
+	}
+	for topic, at := range s.last.Inputs {
+		for p, next := range at.Next {
+			if c.Inputs[topic].Next[p] < next {
+				l.fault("%s: the position in %s/%d goes back from %d to %d", where, topic, p, next, c.Inputs[topic].Next[p])
+			}
+		}
+	}
+	s.last = *c
+}
+
+// positions are the committed positions of all shards in the inputs, and the least horizon.
+func (l *tail) positions() (next map[string]map[int32]int64, horizon time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next = map[string]map[int32]int64{}
+	for i := range l.shards {
+		c := &l.shards[i].last
+		for topic, at := range c.Inputs {
+			if next[topic] == nil {
+				next[topic] = map[int32]int64{}
+			}
+			for p, n := range at.Next {
+				next[topic][p] = n
+			}
+		}
+		if at := time.UnixMilli(int64(c.Horizon)); i == 0 || at.Before(horizon) {
+			horizon = at
+		}
+	}
+	return next, horizon
+}
+
+// catchUp waits until the tail has read all there is.
+func (l *tail) catchUp(t *testing.T, adm *kadm.Client) {
+	t.Helper()
+	await(t, 60*time.Second, "the tail reads to the end", func() bool {
+		ends, err := adm.ListEndOffsets(t.Context(), tailed(l.w)...)
+		if err != nil || ends.Error() != nil {
+			return false
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		behind := false
+		ends.Each(func(o kadm.ListedOffset) { behind = behind || l.next[o.Topic][o.Partition] < o.Offset })
+		return !behind
+	})
+}
+
+// at is the last value that a key had up to an offset.
+func (s *shardTail) at(key string, offset int64) string {
+	list := s.values[key]
+	i, found := slices.BinarySearchFunc(list, offset, func(v valueAt, o int64) int { return int(v.offset - o) })
+	if found {
+		i++
+	}
+	if i == 0 {
+		return ""
+	}
+	return list[i-1].value
+}

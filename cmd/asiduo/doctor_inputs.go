@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/asiduo/asiduo/pipeline"
+)
+
+// partitioner reads the last records of the inputs and looks where their keys lie.
+func (d *doctor) partitioner(ctx context.Context) {
+	names := []string{"murmur2", "crc32", "fnv1a"}
+	fits, seen := map[string]int{}, 0
+	inputs := pipeline.InputTopics(d.cfg)
+	ends, err := d.adm.ListCommittedOffsets(ctx, inputs...)
+	starts, err2 := d.adm.ListStartOffsets(ctx, inputs...)
+	if err != nil || err2 != nil {
+		d.warn("partitioner", "let this user describe the inputs", "the inputs cannot be read: %v %v", err, err2)
+		return
+	}
+	var bad error
+	ends.Each(func(end kadm.ListedOffset) {
+		start, _ := starts.Lookup(end.Topic, end.Partition)
+		from := max(start.Offset, end.Offset-int64(d.sample))
+		for r, err := range pipeline.Committed(ctx, d.connect, end.Topic, end.Partition, from, end.Offset) {
+			if err != nil {
+				bad = err
+				return
+			}
+			seen++
+			for _, name := range names {
+				place, _ := pipeline.NewPartitioner(name)
+				if r.Key != nil && place(r.Key, d.shards) == r.Partition%d.shards {
+					fits[name]++
+				}
+			}
+		}
+	})
+	is := d.cfg.Inputs.Partitioner
+	switch {
+	case bad != nil:
+		d.warn("partitioner", "let this user read the inputs", "the inputs cannot be read: %v", bad)
+	case seen == 0:
+		d.ok("partitioner", "the inputs have no records to look at")
+	case fits[is] == seen:
+		d.ok("partitioner", "%d keys lie where %s puts them", seen, is)
+	default:
+		for _, name := range names {
+			if fits[name] == seen {
+				d.fault("partitioner", "set inputs.partitioner to "+name, "%d of %d keys lie where %s puts them, all of them where %s does", fits[is], seen, is, name)
+				return
+			}
+		}
+		d.fault("partitioner", "key the inputs by customer id, with one partitioner for all producers; the dead letters with reason misrouted name the records", "only %d of %d keys lie where %s puts them, and no other partitioner fits all", fits[is], seen, is)
+	}
+}
+
+// inputs: what has not been read must not be deleted before it is, and what a snapshot needs must be there as long as
+// the snapshot is the newest.
+func (d *doctor) inputs(ctx context.Context) {
+	n := len(d.found)
+	for _, w := range pipeline.Retention(ctx, d.adm, d.cfg) {
+		d.warn("retention", "raise retention.ms of the input, or lower archive.every", "%s", w)
+	}
+	inputs := pipeline.InputTopics(d.cfg)
+	is, err := topicSettings(ctx, d.adm, inputs...)
+	starts, err2 := d.adm.ListStartOffsets(ctx, inputs...)
+	ends, err3 := d.adm.ListCommittedOffsets(ctx, inputs...)
+	if err != nil || err2 != nil || err3 != nil {
+		d.warn("retention", "let this user describe the inputs", "the inputs cannot be read: %v %v %v", err, err2, err3)
+		return
+	}
+	behind := int64(0)
+	for _, shard := range d.positions {
+		for _, topic := range inputs {
+			ms, _ := strconv.ParseInt(is[topic]["retention.ms"], 10, 64)
+			for _, p := range keysOf(shard.Inputs[topic].Next) {
+				next := shard.Inputs[topic].Next[p]
+				start, _ := starts.Lookup(topic, p)
+				end, _ := ends.Lookup(topic, p)
+				behind += max(0, end.Offset-next)
+				switch {
+				case start.Offset > next:
+					d.fault("retention", "\"asiduo reset\" starts over from what is there", "%s/%d begins at offset %d, our position is %d: %d records were deleted before they were read", topic, p, start.Offset, next, start.Offset-next)
+				case end.Offset > next && ms > 0:
+					d.headroom(ctx, topic, p, next, end.Offset, time.Duration(ms)*time.Millisecond)
+				}
+			}
+		}
+	}
+	d.quiet(n, "retention", "%d records are not yet read, and none is close to its deletion", behind)
+}
+
+// headroom says how long the oldest record that is not yet read will still be there.
+func (d *doctor) headroom(ctx context.Context, topic string, partition int32, next, end int64, retention time.Duration) {
+	for r, err := range pipeline.Committed(ctx, d.connect, topic, partition, next, end) {
+		if err != nil {
+			d.warn("retention", "let this user read the inputs", "%v", err)
+			return
+		}
+		left := (retention - time.Since(r.Timestamp)).Round(time.Second)
+		what := fmt.Sprintf("%s/%d: the oldest record that is not yet read, at offset %d, is deleted in %v", topic, partition, r.Offset, max(left, 0))
+		const fix = "raise retention.ms of the input now, and see why the shard is behind"
+		if left < retention/10 {
+			d.fault("retention", fix, "%s", what)
+		} else if left < retention/2 {
+			d.warn("retention", fix, "%s", what)
+		}
+		return
+	}
+}
+
+// clock compares this machine with the brokers, as the running instance knows them; without one the brokers' newest
+// timestamp is all there is to go by.
+func (d *doctor) clock(ctx context.Context) {
+	var text strings.Builder
+	if ask(ctx, d.cfg, "GET", "/metrics", &text) == nil {
+		for line := range strings.Lines(text.String()) {
+			if value, ok := strings.CutPrefix(line, "asiduo_clock_difference_seconds "); ok {
+				seconds, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+				if err == nil {
+					d.difference(time.Duration(seconds * float64(time.Second)).Round(time.Millisecond))
+					return
+				}
+			}
+		}
+	}
+	found, err := d.adm.ListMaxTimestampOffsets(ctx, pipeline.OwnTopics(d.cfg)[0].Name)
+	if err != nil {
+		d.warn("clock", "let this user describe the changelog", "the newest timestamp cannot be read: %v", err)
+		return
+	}
+	newest := int64(0)
+	found.Each(func(o kadm.ListedOffset) { newest = max(newest, o.Timestamp) })
+	if ahead := time.Until(time.UnixMilli(newest)); ahead > time.Second {
+		d.difference(-ahead.Round(time.Millisecond))
+		return
+	}
+	d.ok("clock", "this machine is not behind the brokers; start \"asiduo run\" to know more")
+}
+
+func (d *doctor) difference(by time.Duration) {
+	const fix = "synchronise the clocks of this machine and the brokers (NTP)"
+	switch {
+	case by.Abs() < 5*time.Second:
+		d.ok("clock", "this machine differs by %v from the brokers", by)
+	case by.Abs() > 5*time.Minute && d.cfg.Time.Clock == "wall":
+		d.fault("clock", fix, "this machine differs by %v from the brokers, and time.clock is wall: silence is played at the wrong time", by)
+	default:
+		d.warn("clock", fix, "this machine differs by %v from the brokers", by)
+	}
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/asiduo/asiduo/pipeline"
+)
+
+// versions: every broker must verify that a partition belongs to a transaction (KIP-890, since 3.6): without it a
+// record of a zombie can hang in a partition for ever.
+func (d *doctor) versions(ctx context.Context) {
+	const addPartitionsToTxn = 24
+	n := len(d.found)
+	all, err := d.adm.ApiVersions(ctx)
+	if err != nil {
+		d.warn("version", "let this user describe the cluster", "the brokers do not say what they know: %v", err)
+		return
+	}
+	guess := "unknown"
+	for _, b := range all.Sorted() {
+		if b.Err != nil {
+			d.fault("version", "start the broker", "broker %d does not answer: %v", b.NodeID, b.Err)
+			continue
+		}
+		guess = b.VersionGuess()
+		if most, _ := b.KeyMaxVersion(addPartitionsToTxn); most < 4 {
+			d.fault("version", "use Kafka 3.6 or later", "broker %d is older than Kafka 3.6", b.NodeID)
+			continue
+		}
+		level := int16(0)
+		for _, f := range b.Raw().FinalizedFeatures {
+			if f.Name == "transaction.version" {
+				level = f.MaxVersionLevel
+			}
+		}
+		if level < 2 {
+			d.warn("version", "with Kafka 4.0 or later: kafka-features.sh "+d.bootstrap()+" upgrade --feature transaction.version=2",
+				"broker %d has transaction.version %d: transactions of Kafka 4 (KIP-890) are not on", b.NodeID, level)
+		}
+	}
+	d.quiet(n, "version", "%d brokers, %s, transaction.version 2", len(all), guess)
+}
+
+func (d *doctor) bootstrap() string {
+	return "--bootstrap-server " + strings.Join(d.cfg.Kafka.Brokers, ",")
+}
+
+// layout: the topics are there and fit.
+func (d *doctor) layout(ctx context.Context) bool {
+	shards, warnings, err := pipeline.Layout(ctx, d.adm, d.cfg)
+	if err != nil {
+		fix := "run \"asiduo init\"; for the others see the sentence"
+		if !strings.Contains(err.Error(), "asiduo init") {
+			fix = "see the sentence"
+		}
+		d.fault("topics", fix, "%v", err)
+		return false
+	}
+	d.shards = shards
+	for _, w := range warnings {
+		fix := ""
+		if topic, setting, ok := parseWarning(w); ok {
+			fix = d.alter(topic, setting)
+		}
+		d.warn("topics", fix, "%s", w)
+	}
+	counts, err := pipeline.InputPartitions(ctx, d.adm, d.cfg)
+	if err != nil {
+		d.fault("topics", "see the sentence", "%v", err)
+		return false
+	}
+	var list []string
+	for _, name := range pipeline.InputTopics(d.cfg) {
+		list = append(list, fmt.Sprintf("%s has %d partitions", name, counts[name]))
+	}
+	d.ok("topics", "%d shards; %s", shards, strings.Join(list, ", "))
+	return true
+}
+
+// parseWarning takes the topic and the setting out of a warning of pipeline.Layout.
+func parseWarning(w string) (topic, setting string, ok bool) {
+	rest, ok := strings.CutPrefix(w, "topic \"")
+	if !ok {
+		return "", "", false
+	}
+	topic, rest, _ = strings.Cut(rest, "\" has ")
+	is, should, ok := strings.Cut(rest, ", should be ")
+	key, _, _ := strings.Cut(is, "=")
+	return topic, key + "=" + should, ok
+}
+
+func (d *doctor) alter(topic, setting string) string {
+	return "kafka-configs.sh " + d.bootstrap() + " --alter --entity-type topics --entity-name " + topic + " --add-config " + setting
+}
+
+// settings that have no one right value.
+func (d *doctor) settings(ctx context.Context) {
+	n := len(d.found)
+	inputs := pipeline.InputTopics(d.cfg)
+	names := slices.Clone(inputs)
+	for _, t := range pipeline.OwnTopics(d.cfg) {
+		names = append(names, t.Name)
+	}
+	is, err := topicSettings(ctx, d.adm, names...)
+	topics, err2 := d.adm.ListTopics(ctx, names...)
+	brokers, err3 := d.adm.ListBrokers(ctx)
+	if err != nil || err2 != nil || err3 != nil {
+		d.warn("settings", "let this user describe topics and their settings", "settings cannot be read: %v %v %v", err, err2, err3)
+		return
+	}
+	for i, name := range names {
+		own := i >= len(inputs)
+		replicas := 0
+		for _, p := range topics[name].Partitions {
+			replicas = len(p.Replicas)
+			if live := len(p.ISR); live < replicas {
+				d.warn("settings", "see which broker is down or behind", "%s/%d has %d of %d replicas in sync", name, p.Partition, live, replicas)
+			}
+		}
+		least, _ := strconv.Atoi(is[name]["min.insync.replicas"])
+		switch {
+		case least > replicas:
+			d.fault("settings", d.alter(name, "min.insync.replicas="+strconv.Itoa(max(1, replicas-1))), "topic %q has min.insync.replicas=%d and %d replicas: nothing can be written", name, least, replicas)
+		case own && replicas < 3 && len(brokers) >= 3:
+			d.warn("settings", "kafka-reassign-partitions.sh: give it three", "topic %q has %d replicas on %d brokers: what a broker loses is lost", name, replicas, len(brokers))
+		case own && replicas >= 3 && least < 2:
+			d.warn("settings", d.alter(name, "min.insync.replicas=2"), "topic %q has min.insync.replicas=%d: a record that only one broker has is taken for written", name, least)
+		}
+		d.sizes(name, own, is[name])
+	}
+	d.quiet(n, "settings", "of %d topics: replicas, min.insync.replicas, max.message.bytes, delete.retention.ms", len(names))
+}
+
+// sizes holds what fits into an input against what the pipeline takes; that its own records fit into its own topics is
+// proven with the layout.
+func (d *doctor) sizes(name string, own bool, is map[string]string) {
+	const overhead = 4096 // of a batch, headers and a key
+	limit := int64(d.cfg.Limits.MaxRecordBytes)
+	most, err := strconv.ParseInt(is["max.message.bytes"], 10, 64)
+	switch {
+	case err != nil:
+	case !own && most > limit+overhead:
+		d.warn("settings", "raise limits.max_record_bytes, or lower max.message.bytes", "input %q takes %d bytes, more than limits.max_record_bytes (%d): what is larger becomes a dead letter", name, most, limit)
+	}
+	if ms, err := strconv.ParseInt(is["delete.retention.ms"], 10, 64); err == nil && name == pipeline.OwnTopics(d.cfg)[0].Name && ms < time.Hour.Milliseconds() {
+		d.warn("settings", d.alter(name, "delete.retention.ms=86400000"), "topic %q has delete.retention.ms=%d: a store that is older than half of it is built again", name, ms)
+	}
+}
+
+// topicSettings are the settings by topic.
+func topicSettings(ctx context.Context, adm *kadm.Client, names ...string) (map[string]map[string]string, error) {
+	found, err := adm.DescribeTopicConfigs(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]map[string]string{}
+	for _, rc := range found {
+		if rc.Err != nil {
+			return nil, fmt.Errorf("topic %q: %w", rc.Name, rc.Err)
+		}
+		all[rc.Name] = map[string]string{}
+		for _, kv := range rc.Configs {
+			all[rc.Name][kv.Key] = kv.MaybeValue()
+		}
+	}
+	return all, nil
+}
+
+// transactions that are open for long hold back whoever reads committed records.
+func (d *doctor) transactions(ctx context.Context) {
+	n := len(d.found)
+	names := pipeline.InputTopics(d.cfg)
+	for _, t := range pipeline.OwnTopics(d.cfg) {
+		names = append(names, t.Name)
+	}
+	ends, err := d.adm.ListEndOffsets(ctx, names...)
+	stable, err2 := d.adm.ListCommittedOffsets(ctx, names...)
+	if err != nil || err2 != nil {
+		d.warn("transactions", "let this user describe topics", "the ends of the topics cannot be read: %v %v", err, err2)
+		return
+	}
+	pinned := kadm.TopicsSet{}
+	stable.Each(func(o kadm.ListedOffset) {
+		if end, ok := ends.Lookup(o.Topic, o.Partition); ok && o.Offset < end.Offset {
+			pinned.Add(o.Topic, o.Partition)
+		}
+	})
+	if len(pinned) > 0 {
+		producers, err := d.adm.DescribeProducers(ctx, pinned)
+		if err != nil {
+			d.warn("transactions", "let this user read the topics", "producers cannot be described: %v", err)
+			return
+		}
+		for _, p := range producers.SortedProducers() {
+			age := time.Since(time.UnixMilli(p.LastTimestamp)).Round(time.Second)
+			if p.CurrentTxnStartOffset < 0 || age < d.openFor {
+				continue
+			}
+			d.fault("transactions", fmt.Sprintf("if its producer is dead: kafka-transactions.sh %s abort --topic %s --partition %d --start-offset %d", d.bootstrap(), p.Topic, p.Partition, p.CurrentTxnStartOffset),
+				"%s/%d: producer %d has a transaction open since offset %d and has written nothing for %v: what comes after it is not read", p.Topic, p.Partition, p.ProducerID, p.CurrentTxnStartOffset, age)
+		}
+	}
+	d.quiet(n, "transactions", "none hangs")
+}
+
+// group: every shard should have an owner.
+func (d *doctor) group(ctx context.Context) {
+	members, err := pipeline.Members(ctx, d.adm, d.cfg.App)
+	if err != nil {
+		d.warn("group", "let this user describe the group", "%v", err)
+		return
+	}
+	if len(members) == 0 {
+		d.warn("group", "start \"asiduo run\"", "no process runs")
+		return
+	}
+	owned := map[int32]bool{}
+	var list []string
+	for _, m := range members {
+		list = append(list, m.String())
+		for _, s := range m.Shards {
+			owned[s] = true
+		}
+	}
+	var without []string
+	for s := range d.shards {
+		if !owned[s] {
+			without = append(without, strconv.Itoa(int(s)))
+		}
+	}
+	if len(without) > 0 {
+		d.fault("group", "look again in a moment: a rebalance gives them to somebody; if it does not, restart the processes", "shards %s have no owner; members: %s", strings.Join(without, ", "), strings.Join(list, "; "))
+		return
+	}
+	d.ok("group", "%d processes: %s", len(members), strings.Join(list, "; "))
+}
+
+// keysOf are a map's keys in their order.
+func keysOf(m map[int32]int64) []int32 { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/sinks/api"
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// movesOf answers the admin API.
+func movesOf(ctx context.Context, pipe *pipeline.Pipeline, body []byte) (*pipeline.Moves, error) {
+	var c pipeline.Candidate
+	if err := json.Unmarshal(body, &c); err != nil {
+		return nil, &api.BadCandidateError{Err: err}
+	}
+	m, err := pipe.Moves(ctx, &c)
+	if err != nil && !errors.Is(err, store.ErrClosed) && ctx.Err() == nil {
+		err = &api.BadCandidateError{Err: err}
+	}
+	return m, err
+}
+
+// findMoves asks the instance that runs with this configuration what a candidate would change, or reads its data
+// directory if it does not run.
+func findMoves(ctx context.Context, cfg config.Config, c *pipeline.Candidate) (*pipeline.Moves, error) {
+	m, err := askMoves(ctx, cfg, c)
+	if !errors.Is(err, errNotRunning) {
+		return m, err
+	}
+	o, err := openOffline(cfg)
+	if err != nil {
+		return nil, err
+	}
+	set, err := o.published(cfg)
+	if err == nil {
+		views := map[int32]func() (*store.View, error){}
+		for shard := range o.stores {
+			views[shard] = func() (*store.View, error) { return o.view(cfg, shard) }
+		}
+		m, err = pipeline.MovesOf(ctx, cfg, set, c, views)
+	}
+	return m, errors.Join(err, o.close())
+}
+
+func askMoves(ctx context.Context, cfg config.Config, c *pipeline.Candidate) (*pipeline.Moves, error) {
+	if cfg.Admin.Listen == "" {
+		return nil, errNotRunning
+	}
+	body, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+cfg.Admin.Listen+"/v1/moves", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		return nil, errNotRunning
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		return nil, fmt.Errorf("the instance at %s answers %s: %s", cfg.Admin.Listen, resp.Status, strings.TrimSpace(string(text)))
+	}
+	m := new(pipeline.Moves)
+	return m, json.NewDecoder(resp.Body).Decode(m)
+}
+
+// printMoves prints tables of how many customers would go from where to where.
+func printMoves(out io.Writer, m *pipeline.Moves, shards int32) {
+	fmt.Fprintf(out, "%d customers in %d of %d shards\n", m.Customers, len(m.Shards), shards)
+	if int(shards) > len(m.Shards) {
+		fmt.Fprintln(out, "The other shards are at other instances: ask each, or take these for a sample.")
+	}
+	for _, t := range []struct {
+		title, none string
+		moves       []pipeline.Move
+	}{
+		{"segment", "No customer would change segment.", m.Segments}, {"churn band", "No customer would change churn band.", m.Bands},
+	} {
+		if len(t.moves) == 0 {
+			fmt.Fprintln(out, t.none)
+			continue
+		}
+		total := int64(0)
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(w, "%s\tto\tcustomers\n", t.title)
+		for _, v := range t.moves {
+			total += v.Customers
+			fmt.Fprintf(w, "%s\t%s\t%d\n", orNone(v.From), orNone(v.To), v.Customers)
+		}
+		fmt.Fprintf(w, "all\t\t%d\n", total)
+		_ = w.Flush() // to a writer that the command's own writes go to
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// printCube prints which combination of scores belongs to which segment.
+func printCube(out io.Writer, prefix string, rules *state.RuleSet) {
+	letters := map[string]byte{}
+	for i, name := range rules.Segments() {
+		letters[name] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefgh"[i]
+	}
+	fmt.Fprintf(out, "%swhich cell goes where: one letter for each of m = 1 2 3 4 5\n%s", prefix, prefix)
+	for r := 5; r >= 1; r-- {
+		fmt.Fprintf(out, "     r=%d", r)
+	}
+	for f := uint8(5); f >= 1; f-- {
+		fmt.Fprintf(out, "\n%sf=%d", prefix, f)
+		for r := uint8(5); r >= 1; r-- {
+			fmt.Fprint(out, "  ")
+			for m := uint8(1); m <= 5; m++ {
+				fmt.Fprintf(out, "%c", letters[rules.SegmentName(rules.Of(r, f, m))])
+			}
+			fmt.Fprint(out, " "[:min(1, int(r-1))])
+		}
+	}
+	fmt.Fprintf(out, "\n%s", prefix)
+	for i, name := range rules.Segments() {
+		if i > 0 {
+			fmt.Fprint(out, ", ")
+		}
+		fmt.Fprintf(out, "%c %s", letters[name], name)
+	}
+	fmt.Fprintln(out)
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPublish walks an operator through new rules and a new model, with an instance that runs and without.
+func TestPublish(t *testing.T) {
+	w := newTown(t)
+	s := w.run()
+	s.ready(townShards)
+	for i := range 8 {
+		who := fmt.Sprint("c", i)
+		w.buy(who, "o1", time.Now())
+		w.expect(5*time.Second, who, "", "new", "order")
+	}
+	text, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(more string) string { return written(t, "asiduo.yaml", string(text)+more) }
+	own := file(`rules: {name: own, segments: [{name: fresh, rank: 3, when: [{r: 4-5}]}, {name: lost, rank: 0, when: [{r: 1-3}]}, {name: prospect, rank: 0}]}` + "\n")
+	want := func(got told, parts ...string) {
+		t.Helper()
+		if got.code != exitGood {
+			t.Fatalf("it ends with %d: %s%s", got.code, got.out, got.err)
+		}
+		for _, part := range parts {
+			if !strings.Contains(got.out, part) {
+				t.Errorf("no %q in\n%s", part, got.out)
+			}
+		}
+	}
+	want(command(t, "rules", "show", "-c", s.file), `"version": 1,`, `"name": "champions"`, `"mode": "fixed"`)
+	refused(t, exitFailed, "version 1 of the rules: nothing to publish: the newest version says the same", "rules", "publish", "-c", s.file, "--announce=no", "--yes")
+	refused(t, exitUsage, "say with --announce=yes or --announce=no whether the changes are news", "rules", "publish", "-c", own)
+	refused(t, exitUsage, `--announce is yes or no, found "maybe"`, "model", "publish", "-c", own, "--announce=maybe")
+	refused(t, exitUsage, "there is no version 7 of the model; the newest is 1", "model", "show", "-c", s.file, "--version", "7")
+	refused(t, exitFailed, "--recency auto: there are fewer than 100 gaps between two orders of a customer: set rules.recency_days yourself", "rules", "diff", "-c", own, "--recency", "auto")
+	want(command(t, "rules", "diff", "-c", own), "8 customers in 4 of 4 shards", "new      fresh  8", "No customer would change churn band.", "A fresh")
+	refused(t, exitFailed, "nothing was published", "rules", "publish", "-c", own, "--announce=yes") // standard input says nothing
+
+	want(command(t, "rules", "publish", "-c", own, "--announce=yes", "--yes", "--note", "three are enough"), "version 2 of the rules is published")
+	eventually(t, "eight changes are announced", func() bool {
+		told := 0
+		_, body, _ := s.ask(http.MethodGet, s.admin, "/metrics")
+		for line := range strings.Lines(body) {
+			if strings.HasPrefix(line, `asiduo_segment_changes_total{cause="rules",segment="fresh"`) {
+				told += int(line[len(line)-2] - '0')
+			}
+		}
+		return told == 8
+	})
+	eventually(t, "all shards stand under version 2", func() bool {
+		_, body, _ := s.ask(http.MethodGet, s.api, "/v1/shards")
+		return strings.Count(body, `"rules":2`) == townShards && strings.Count(body, `"sweep":null`) == townShards
+	})
+	_, body, _ := s.ask(http.MethodGet, s.admin, "/metrics")
+	for _, part := range []string{`asiduo_parameters_version{family="rules",shard="0"} 2`, `asiduo_parameters_file_differs{family="rules"} 1`, `asiduo_sweep_progress_ratio{shard="3"} 1`, `asiduo_building{shard="0"} 0`} {
+		if !strings.Contains(body, part) {
+			t.Errorf("no %s in the metrics", part)
+		}
+	}
+	if _, body, _ := s.ask(http.MethodGet, s.api, "/v1/customers/c1"); !strings.Contains(body, `"segment":"fresh"`) {
+		t.Errorf("the customer is shown as %s", body)
+	}
+	want(command(t, "rules", "show", "-c", s.file), `"version": 2,`, `"note": "three are enough"`, `"name": "champions"`) // its code is kept
+	want(command(t, "state", "get", "-c", s.file, "c1"), `"seen":["new","fresh"]`)
+
+	s.stop()
+	heuristic := file(`churn: {method: heuristic, params: {shop_gap_days: 2}}` + "\n" + `rules: {name: rf10}` + "\n")
+	want(command(t, "rules", "diff", "-c", heuristic), "8 customers in 4 of 4 shards", "fresh    new  8") // from the data directory
+	want(command(t, "model", "publish", "-c", heuristic, "--yes"), "version 2 of the model is published")
+	want(command(t, "model", "list", "-c", heuristic), "\tmbg_nbd\t", "\theuristic\t")
+
+	refused(t, exitUsage, "--from: open nowhere.json: no such file or directory", "model", "publish", "-c", heuristic, "--from", "nowhere.json")
+	refused(t, exitUsage, fmt.Sprintf("--from %s: not a file of parameters: invalid character 'a' looking for beginning of value", heuristic), "model", "publish", "-c", heuristic, "--from", heuristic)
+	learn := func(model, until string) string {
+		name := filepath.Join(t.TempDir(), "model.json")
+		want(command(t, "fit", "--preset", "cdnow", "--input", "data/CDNOW_sample.txt.gz", "--until", until, "--births", "known", "--model", model, "--output", name))
+		return name
+	}
+	refused(t, exitUsage, "--from: bg_nbd is not among the methods of the pipeline: fit with --model mbg_nbd", "model", "publish", "-c", heuristic, "--from", learn("bg_nbd", "1997-09-30"))
+	otherHorizon := file("churn: {horizon_days: 60}\n")
+	want(command(t, "model", "publish", "-c", otherHorizon, "--from", learn("mbg_nbd", "1997-09-30"), "--dry-run"),
+		"its proof is about 90 days, the horizon is 60: fit with the configuration for percentiles and calibration")
+	few := learn("mbg_nbd", "1997-01-10")
+	want(command(t, "model", "publish", "-c", heuristic, "--from", few, "--yes"), "mbg_nbd is insufficient_data (", "the heuristic with a gap of", "version 3 of the model is published")
+	enough := learn("mbg_nbd", "1998-02-15")
+	want(command(t, "model", "publish", "-c", heuristic, "--from", enough, "--dry-run"), "mbg_nbd, fitted to 2349 customers of data/CDNOW_sample.txt.gz from 1997-01-01 to 1998-02-15", "8 customers in 4 of 4 shards", "calibration isotonic; held out: AUC 0.799, ECE 0.019; confidence high",
+		"no customer value: amounts are in USD, the pipeline counts in EUR")
+	want(command(t, "model", "publish", "-c", heuristic, "--from", enough, "--yes"), "version 4 of the model is published")
+	want(command(t, "model", "show", "-c", heuristic), `"version": 4,`, `"method": "mbg_nbd"`, `"r": 0.5`, `"status": "ok"`, `"customers": 2349`, `"sha256": "`,
+		`"calibration": {`, `"percentiles": [`, `"confidence": "high"`, `"held_out": {`)
+	refused(t, exitFailed, "version 4 of the model: nothing to publish: the newest version says the same", "model", "publish", "-c", heuristic, "--from", enough, "--yes")
+	want(command(t, "state", "get", "-c", s.file, "c1"), `"segment":"fresh"`)
+
+	s = w.again(s.file)
+	eventually(t, "the fitted model is adopted", func() bool {
+		_, body, _ := s.ask(http.MethodGet, s.api, "/v1/customers/c1")
+		for _, part := range []string{`"raw_probability":0.`, `"percentile":`, `"method":"mbg_nbd"`, `"confidence":"high"`} {
+			if !strings.Contains(body, part) {
+				return false
+			}
+		}
+		return true
+	})
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"math"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/state/kpi"
+)
+
+// Summary is a report with what it is about.
+type Summary struct {
+	Source   string   `json:"source"`
+	Until    string   `json:"until"` // the end of this day
+	Zone     string   `json:"zone"`
+	Currency string   `json:"currency"`
+	Missing  []string `json:"missing"` // what the input cannot tell
+	*kpi.Report
+}
+
+// reporting is one call of the command.
+type reporting struct {
+	cfg                      config.Config
+	log                      purchaseFlags
+	snapshot, until, winBack string
+	to                       outlet
+}
+
+func newReport() *cobra.Command {
+	var c reporting
+	var file string
+	cmd := &cobra.Command{
+		Use:   "report --input FILE... | --snapshot DIR",
+		Short: "Who comes back, how often, and whose the revenue is",
+		Long: `report counts what the customers did up to the end of a day: repeat rate, average basket, orders and revenue per customer, tenure,
+intervals, concentration of revenue, win-back, retention by calendar quarter, and cohorts by the month of the first order. Every rate has its
+numerator and its denominator. An order is a day with orders, net of refunds, as for fit and evaluate.
+
+From the newest snapshot of an archive it tells less, since that has the number of orders and not each of them: what is missing is said.`,
+		Example: "  asiduo report --input orders.csv --column customer_id=Customer --column ordered_at=Date --column amount=Total --currency EUR --html report.html\n" +
+			"  asiduo report --snapshot /var/lib/asiduo/archive --json -",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if c.cfg, err = fitConfig(file); err != nil {
+				return err
+			}
+			s, err := c.read(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.to.write(cmd.OutOrStdout(), s, s.writeText, s.writePage)
+		},
+	}
+	configFlag(cmd, &file)
+	c.log.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&c.snapshot, "snapshot", "", "directory of an archive: report on its newest snapshot")
+	f.StringVar(&c.until, "until", "", "last day to look at (2026-05-31); default: the last with an order")
+	f.StringVar(&c.winBack, "win-back", "180d", "who stays away for longer has lapsed")
+	c.to.add(cmd)
+	return cmd
+}
+
+const (
+	noPromotions = "promo share and buyer types: asiduo does not read coupons and discounts of orders"
+	noMoves      = "moves between stages of the life cycle: they are in the topic of segment changes"
+)
+
+func (c *reporting) read(ctx context.Context) (*Summary, error) {
+	away, err := daysOf("win-back", c.winBack)
+	if err != nil {
+		return nil, err
+	}
+	if (len(c.log.inputs) > 0) == (c.snapshot != "") {
+		return nil, usageError{errors.New("give one of --input FILE and --snapshot DIR")}
+	}
+	if c.snapshot != "" {
+		if c.until != "" {
+			return nil, usageError{errors.New("--until does not go with --snapshot, which is as of an instant")}
+		}
+		return c.readSnapshot(away)
+	}
+	if err := c.log.check(&c.cfg); err != nil {
+		return nil, err
+	}
+	if err := c.log.format.check(c.log.inputs); err != nil {
+		return nil, usageError{err}
+	}
+	log, shop, until, err := readShop(ctx, c.cfg, fromFiles(&c.log), c.until, c.log.free)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]kpi.Customer, len(shop.customers))
+	for i, known := range shop.customers {
+		n := len(known.Days)
+		all[i] = kpi.Customer{Days: known.Days, Orders: n, First: known.Days[0], Last: known.Days[n-1]}
+		for _, paid := range known.Paid {
+			all[i].Paid += paid
+		}
+	}
+	s := &Summary{
+		Source: fmt.Sprintf("%d records of %s", log.rows, strings.Join(c.log.inputs, ", ")), Until: dateOf(until), Zone: c.cfg.Time.Zone, Currency: log.cfg.Currency,
+		Missing: []string{noPromotions, noMoves},
+		Report:  kpi.Of(all, until, away),
+	}
+	if len(log.rejected) > 0 {
+		s.Missing = append(s.Missing, "records "+log.refused())
+	}
+	return s, nil
+}
+
+func (c *reporting) readSnapshot(away int32) (*Summary, error) {
+	m, err := readBuying(c.snapshot, c.cfg.Time.Zone)
+	if err != nil {
+		return nil, err
+	}
+	unit := math.Pow10(m.Digits)
+	all := make([]kpi.Customer, len(m.buyers))
+	for i, b := range m.buyers {
+		all[i] = kpi.Customer{Orders: int(b.OrderDays), First: b.FirstDay, Last: b.LastDay, Paid: float64(b.Net) / unit}
+	}
+	return &Summary{
+		Source: m.source, Until: dateOf(m.until), Zone: c.cfg.Time.Zone, Currency: m.Currency,
+		Missing: []string{noPromotions, noMoves, "median interval, win-back, retention and cohorts: a snapshot has the number of orders, not their days; report --input has them"},
+		Report:  kpi.Of(all, m.until, away),
+	}, nil
+}
+
+//go:embed report_page.html
+var reportText string
+
+var reportPage = template.Must(template.New("report").Funcs(template.FuncMap{
+	"percent": func(v float64) string { return fmt.Sprintf("%.1f %%", 100*v) },
+	"f2":      func(v float64) string { return fmt.Sprintf("%.2f", v) },
+	"next":    func(k int) int { return k + 1 },
+	"f0":      func(v float64) string { return fmt.Sprintf("%.0f", v) },
+}).Parse(reportText + pageStyle))
+
+func (s *Summary) writePage(out io.Writer) error { return reportPage.Execute(out, s) }
+
+// writeText is the readable report.
+func (s *Summary) writeText(out io.Writer) error {
+	fmt.Fprintf(out, "%s, to the end of %s\n%d customers, %d orders, revenue %.2f %s\n\n", s.Source, s.Until, s.Customers, s.Orders, s.Revenue, s.Currency)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	line := func(name, format string, r kpi.Rate) {
+		fmt.Fprintf(w, "%s\t"+format+"\t%.0f\tof %.0f\t\n", name, r.Rate, r.Of, r.All)
+	}
+	line("repeat rate", "%.4f", s.Repeat)
+	line("average basket", "%.3f", s.Basket)
+	line("orders per customer", "%.4f", s.Frequency)
+	line("revenue per customer", "%.3f", s.PerCustomer)
+	line("days since the first order", "%.2f", s.Tenure)
+	line("days from first to last order", "%.2f", s.ActiveSpan)
+	line("days between two orders", "%.2f", s.Interval)
+	for _, c := range s.Concentration {
+		line(fmt.Sprintf("revenue of the best %.0f %%", 100*c.Top), "%.3f", c.Rate)
+	}
+	if s.WinBack != nil {
+		line(fmt.Sprintf("came back after %d days", s.WinBackDays), "%.4f", *s.WinBack)
+	}
+	for _, p := range s.Retention {
+		line(fmt.Sprintf("retention %s to %s", p.From, p.To), "%.4f", p.Rate)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if s.MedianGap != nil {
+		fmt.Fprintf(out, "\nhalf of the intervals are shorter than %g days; those that are not over yet are not counted\n", *s.MedianGap)
+	}
+	if len(s.Cohorts) > 0 {
+		fmt.Fprintf(out, "\nof those who first bought in a month, who bought in the months after\n")
+		for _, c := range s.Cohorts {
+			fmt.Fprintf(w, "%s\t%d\t", c.Month, c.Customers)
+			for _, r := range c.Bought[:min(12, len(c.Bought))] {
+				fmt.Fprintf(w, "%.4f\t", r.Rate)
+			}
+			fmt.Fprintln(w)
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(out)
+	for _, what := range s.Missing {
+		fmt.Fprintf(out, "not in this input: %s\n", what)
+	}
+	return nil
+}

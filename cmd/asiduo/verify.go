@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spf13/cobra"
+
+	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/sinks/api"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+func newStateVerify() *cobra.Command {
+	var file, temp string
+	shard, show := int32(-1), false
+	cmd := &cobra.Command{
+		Use:   "verify -c FILE",
+		Short: "Hold the stores against the changelog, byte by byte",
+		Long: `verify restores each shard from the changelog into a temporary store, as a new owner would, up to the position of the store of
+this instance, and compares the two: every record must be the same, and every customer must have a timer that is not too late.
+It needs room for two copies of a shard below --temp, changes nothing, and exits with 1 if anything differs.`,
+		Example: "  asiduo state verify -c asiduo.yaml\n  asiduo state verify -c asiduo.yaml --shard 3 --show-ids",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			shards := []int32{shard}
+			if shard < 0 {
+				if shards, err = shardsOf(cmd.Context(), cfg); err != nil {
+					return err
+				}
+			}
+			different := 0
+			for _, s := range shards {
+				equal, err := verifyShard(cmd.Context(), cfg, s, temp, show, cmd.OutOrStdout())
+				if err != nil {
+					return fmt.Errorf("shard %d: %w", s, err)
+				}
+				if !equal {
+					different++
+				}
+			}
+			if different > 0 {
+				return fmt.Errorf("%d of %d stores differ from the changelog, which is what counts. To repair one, stop its process, remove its directory (%s), and start the process: it is built again from the changelog. Keep a copy for whoever looks for the cause",
+					different, len(shards), filepath.Join(cfg.State.Dir, "shard-N"))
+			}
+			return nil
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().Int32Var(&shard, "shard", -1, "only this shard")
+	cmd.Flags().BoolVar(&show, "show-ids", false, "print customer ids, not their hashes")
+	cmd.Flags().StringVar(&temp, "temp", "", "directory for temporary stores; default: the system's")
+	return cmd
+}
+
+// verifyShard tells what differs in one shard.
+func verifyShard(ctx context.Context, cfg config.Config, shard int32, temp string, show bool, out io.Writer) (equal bool, err error) {
+	dir, err := os.MkdirTemp(temp, "asiduo-verify-")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	cache := pebble.NewCache(32 << 20)
+	defer cache.Unref()
+	o := store.Options{FS: vfs.Default, Cache: cache, Memtable: 4 << 20}
+	is, err := store.Open(filepath.Join(dir, "store"), o)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, is.Close(false)) }()
+	if err := fetchStore(ctx, cfg, shard, is); err != nil {
+		return false, err
+	}
+	empty, err := store.Open(filepath.Join(dir, "changelog"), o)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, empty.Close(false)) }()
+	view, err := is.View()
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, view.Close()) }()
+	if view.Mark.Owner == "" {
+		fmt.Fprintf(out, "shard %d: the store is empty\n", shard)
+		return true, nil
+	}
+	cl, adm, err := admin(ctx, cfg.Kafka)
+	if err != nil {
+		return false, err
+	}
+	defer cl.Close()
+	v, err := pipeline.Verify(ctx, adm, pipeline.Connector(cfg.Kafka), cfg, shard, view, empty)
+	if err != nil {
+		return false, err
+	}
+	tellVerified(out, shard, view.Mark, v, show)
+	return len(v.Differences) == 0, nil
+}
+
+func tellVerified(out io.Writer, shard int32, at store.Mark, v *pipeline.Verified, show bool) {
+	what := "equal"
+	if n := len(v.Differences) + v.More; n > 0 {
+		what = fmt.Sprintf("%d differences", n)
+	}
+	fmt.Fprintf(out, "shard %d at offset %d of the changelog (cycle %d): %d records, %d timers: %s\n", shard, at.Offset, at.Cycle, v.Records, v.Timers, what)
+	if v.Passed > 0 {
+		fmt.Fprintf(out, "  %d records were not compared: they have been written again since\n", v.Passed)
+	}
+	for _, d := range v.Differences {
+		who := "the store"
+		if d.Customer != "" {
+			who = "customer " + d.Customer
+			if !show {
+				sum := sha256.Sum256([]byte(d.Customer))
+				who = "customer #" + hex.EncodeToString(sum[:6])
+			}
+			who += ", " + d.What
+		}
+		fmt.Fprintf(out, "  %s: %s\n", who, d.How)
+	}
+	if v.More > 0 {
+		fmt.Fprintf(out, "  and %d more\n", v.More)
+	}
+}
+
+// fetchStore copies a shard, as the running instance or the data directory has it in one cycle, into an empty store.
+func fetchStore(ctx context.Context, cfg config.Config, shard int32, into *store.Store) error {
+	path := fmt.Sprintf("/v1/state/records?shard=%d", shard)
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := ask(ctx, cfg, http.MethodGet, path, w)
+		if errors.Is(err, errNotRunning) {
+			err = offlineRequest(ctx, cfg, path, w)
+		}
+		_ = w.CloseWithError(err) // nil is the end
+		done <- err
+	}()
+	err := copyStore(r, into)
+	_ = r.CloseWithError(err)
+	if asked := <-done; asked != nil {
+		return asked
+	}
+	return err
+}
+
+func copyStore(from io.Reader, into *store.Store) error {
+	b := into.NewBatch()
+	defer func() { b.Discard() }()
+	d := json.NewDecoder(bufio.NewReaderSize(from, 1<<16))
+	for n := 0; ; n++ {
+		var l api.RawLine
+		err := d.Decode(&l)
+		if err == nil && l.Lines > 0 {
+			if l.Lines != n {
+				return fmt.Errorf("%d lines came, %d were sent", n, l.Lines)
+			}
+			break
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return errors.New("the answer broke off: was the shard closed? try again")
+		case err != nil:
+			return err
+		case l.Mark != nil:
+			if l.Mark.Owner != "" { // else the store is empty
+				err = b.SetMark(l.Mark)
+			}
+		case l.Key != nil:
+			err = b.Put(l.Key, l.Value)
+		default:
+			err = b.Arm(l.At, l.ID)
+		}
+		if err == nil && b.Len() > 1<<20 {
+			err = b.Commit()
+			b = into.NewBatch()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return b.Commit()
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// spoil opens the store of a shard of a stopped process and changes it.
+func (s *service) spoil(shard int32, change func(*store.Store, *store.Batch)) {
+	s.t.Helper()
+	cache := pebble.NewCache(1 << 20)
+	defer cache.Unref()
+	db, err := store.Open(filepath.Join(s.cfg.State.Dir, fmt.Sprintf("shard-%d", shard)), store.Options{FS: vfs.Default, Cache: cache, Memtable: 1 << 20})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	b := db.NewBatch()
+	change(db, b)
+	if err := b.Commit(); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := db.Close(true); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestVerify holds stores against the changelog, of a process that runs and of one that does not.
+func TestVerify(t *testing.T) {
+	w := newTown(t)
+	s := w.run()
+	s.ready(townShards)
+	for i := range 8 {
+		who := fmt.Sprintf("c%d", i)
+		w.buy(who, "o1", time.Now())
+		w.expect(5*time.Second, who, "", "new", "order")
+	}
+	eventually(t, "all are in the stores", func() bool { return strings.Count(command(t, "state", "scan", "-c", s.file).out, "\n") == 8 })
+	good := func() {
+		t.Helper()
+		got := command(t, "state", "verify", "-c", s.file)
+		if got.code != exitGood || strings.Count(got.out, ": equal\n")+strings.Count(got.out, "the store is empty") != townShards || strings.Count(got.out, "\n") != townShards {
+			t.Errorf("verify: %+v", got)
+		}
+	}
+	good()
+	refusedLike(t, `shard 9: the instance at \S+ answers 503 Service Unavailable: \{.*\}`, "state", "verify", "-c", s.file, "--shard", "9")
+	s.stop()
+	good()
+	shard := w.place([]byte("c0"), townShards)
+	key := store.CustomerKey(nil, "c0")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var was []byte
+	var mark store.Mark
+	var due state.Instant
+	s.spoil(shard, func(db *store.Store, _ *store.Batch) {
+		var err error
+		var c state.Customer
+		was, _, err = db.Get(key, nil)
+		must(err)
+		must(c.Decode(was))
+		due = c.Due
+		mark, _, err = db.Mark()
+		must(err)
+	})
+	var other []byte
+	n := len(was) - 1
+	for ; ; n-- { // a byte of which nobody can tell by itself that it is wrong
+		other = bytes.Clone(was)
+		other[n] ^= 1
+		var c state.Customer
+		if c.Decode(other) == nil && c.Due == due {
+			break
+		}
+	}
+	ahead, foreign, older := mark, mark, mark
+	ahead.Offset += 1000
+	foreign.TopicID = "x"
+	older.Cycle += 5
+	text := func(at state.Instant) string {
+		return time.UnixMilli(int64(at)).UTC().Format("2006-01-02T15:04:05.000Z")
+	}
+	for _, c := range []struct {
+		want         string // with --show-ids
+		damage, undo func(*store.Store, *store.Batch)
+	}{
+		{fmt.Sprintf("  customer c0, customer: differs from byte %d on: store %x, changelog %x\n", n, other[n:min(n+8, len(other))], was[n:min(n+8, len(was))]),
+			func(_ *store.Store, b *store.Batch) { must(b.Put(key, other)) }, func(_ *store.Store, b *store.Batch) { must(b.Put(key, was)) }},
+		{"  customer c0, customer: is in the changelog only\n",
+			func(_ *store.Store, b *store.Batch) { must(b.Put(key, nil)) }, func(_ *store.Store, b *store.Batch) { must(b.Put(key, was)) }},
+		{"  customer zzz, interactions: is in the store only\n",
+			func(_ *store.Store, b *store.Batch) { must(b.Put(store.InteractionsKey(nil, "zzz"), []byte{1})) },
+			func(_ *store.Store, b *store.Batch) { must(b.Put(store.InteractionsKey(nil, "zzz"), nil)) }},
+		{"  customer c0, timer: is missing: due at " + text(due) + "\n",
+			func(_ *store.Store, b *store.Batch) { must(b.Disarm(store.Timer{At: due, ID: "c0"})) },
+			func(_ *store.Store, b *store.Batch) {}},
+		{"  customer c0, timer: comes at " + text(due+1) + ", after " + text(due) + ", when it is due\n",
+			func(_ *store.Store, b *store.Batch) { must(b.Arm(due+1, "c0")) },
+			func(_ *store.Store, b *store.Batch) { must(b.Arm(due, "c0")) }},
+		{fmt.Sprintf("  the store: it is at offset %d of the changelog, which ends at %d: the changelog was cut\n", ahead.Offset, mark.Offset+2),
+			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&ahead)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
+		{"  the store: it is of another changelog (topic id x, now " + mark.TopicID + "): the changelog was deleted and made again\n",
+			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&foreign)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
+		{"  the store: store {",
+			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&older)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
+	} {
+		s.spoil(shard, c.damage)
+		got := command(t, "state", "verify", "-c", s.file, "--show-ids", "--shard", fmt.Sprint(shard))
+		want := "asiduo: 1 of 1 stores differ from the changelog, which is what counts. To repair one, stop its process, remove its directory (" + s.cfg.State.Dir +
+			"/shard-N), and start the process: it is built again from the changelog. Keep a copy for whoever looks for the cause\n"
+		if got.code != exitFailed || got.err != want || !strings.Contains(got.out, ": 1 differences\n"+c.want) {
+			t.Errorf("got %d %s%s\nwant %s", got.code, got.out, got.err, c.want)
+		}
+		if hidden := command(t, "state", "verify", "-c", s.file, "--shard", fmt.Sprint(shard)); strings.Contains(hidden.out, " c0,") || strings.Contains(hidden.out, "zzz") {
+			t.Errorf("an id is shown: %s", hidden.out)
+		}
+		s.spoil(shard, c.undo)
+	}
+	good()
+}

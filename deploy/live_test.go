@@ -1,0 +1,559 @@
+//go:build deploy
+
+package deploy_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// site is an installation in small: a broker, two instances, Prometheus, Alertmanager, and somebody who is called.
+type site struct {
+	t          *testing.T
+	dir        string
+	kafka      string // directory of the broker
+	broker     string
+	instances  [2]*server
+	files      [2]string // configurations
+	monitors   [2]string
+	prometheus string
+	alerts     string // of Alertmanager
+
+	mu     sync.Mutex
+	called []call
+}
+
+// roomMiB is the size of the disk of the first instance; its mark is at 64.
+const roomMiB = 512
+
+// call is an alert as the webhook gets it.
+type call struct {
+	Status      string            `json:"status"`
+	Labels      map[string]string `json:"labels"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// TestLive asks every panel of every dashboard, and breaks what the alerts are about.
+func TestLive(t *testing.T) {
+	s := newSite(t)
+	t.Run("Dashboards", s.dashboards)
+	t.Run("Alerts", s.breaks)
+	t.Run("Systemd", s.systemd)
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, dir: t.TempDir()}
+	s.startKafka()
+	// The first has a disk of its own, so that it can be filled.
+	disk := filepath.Join(s.dir, "a")
+	run(t, nil, "mkdir", disk)
+	run(t, nil, "mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", roomMiB), "tmpfs", disk)
+	t.Cleanup(func() {
+		if out, err := try(context.Background(), nil, "umount", disk); err != nil {
+			t.Errorf("umount: %v\n%s", err, out)
+		}
+	})
+	for i, name := range []string{"a", "b"} {
+		s.monitors[i] = address(t)
+		s.files[i] = write(t, filepath.Join(s.dir, name+".yaml"), fmt.Sprintf(`app: shop
+currency: GBP
+kafka: {brokers: [%q]}
+time: {zone: Europe/London, backfill: emit, announce_late_over: 36500d}
+state: {dir: %q, min_free: 64MiB}
+group: {session_timeout: 20s}
+outputs: {replication_factor: 1}
+archive: {dir: %q, every: 1m}
+api: {listen: ""}
+admin: {listen: %q}
+monitor: {listen: %q}
+`, s.broker, filepath.Join(s.dir, name), filepath.Join(s.dir, "archive"), address(t), s.monitors[i]))
+	}
+	run(t, nil, binary(t), "init", "-c", s.files[0])
+	s.startAll()
+	s.startPrometheus()
+	run(t, nil, binary(t), "replay", "-c", s.files[0], path("cmd", "asiduo", "data", "online_retail.jsonl.gz"))
+	s.produce(500, "not an order") // one in fifty
+	return s
+}
+
+func (s *site) startKafka() {
+	s.kafka = filepath.Join(s.dir, "kafka")
+	script := path("deploy", "kafka", "kafka.sh")
+	out := run(s.t, []string{"KAFKA_RUN=" + s.kafka}, "bash", script, "start")
+	s.t.Cleanup(func() {
+		_, err := try(context.Background(), nil, "bash", script, "stop", s.kafka)
+		if err != nil {
+			s.t.Error(err)
+		}
+	})
+	s.broker = regexp.MustCompile(`(?m)^bootstrap=(.*)$`).FindStringSubmatch(out)[1]
+	for _, topic := range []string{"purchases", "interactions"} {
+		run(s.t, nil, "bash", script, "tool", "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", s.broker,
+			"--create", "--topic", topic, "--partitions", "4", "--config", "retention.ms=-1")
+	}
+}
+
+func (s *site) startAll() {
+	for i, file := range s.files {
+		s.instances[i] = start(s.t, file+".log", binary(s.t), "run", "-c", file)
+	}
+	s.awaitReady()
+}
+
+func (s *site) awaitReady() {
+	for _, at := range s.monitors {
+		await(s.t, 60*time.Second, "ready", func() error { _, err := get("http://" + at + "/readyz"); return err })
+	}
+}
+
+// startPrometheus starts Prometheus with the alerts as they are, but for the time that they wait, and Alertmanager.
+func (s *site) startPrometheus() {
+	t := s.t
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var sent struct{ Alerts []call }
+		if err := json.NewDecoder(r.Body).Decode(&sent); err != nil {
+			t.Error(err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.called = append(s.called, sent.Alerts...)
+	}))
+	t.Cleanup(hook.Close)
+	rules := regexp.MustCompile(`(?m)^( +for: ).*$`).ReplaceAllString(read(t, path("deploy", "alerts", "asiduo.rules.yaml")), "${1}2s")
+	write(t, filepath.Join(s.dir, "rules.yaml"), rules)
+	prometheus, alerts := address(t), address(t)
+	s.prometheus, s.alerts = "http://"+prometheus, "http://"+alerts
+	am := write(t, filepath.Join(s.dir, "alertmanager.yaml"), fmt.Sprintf(`route: {receiver: hook, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}
+receivers: [{name: hook, webhook_configs: [{url: %q, send_resolved: true}]}]
+`, hook.URL))
+	start(t, filepath.Join(s.dir, "alertmanager.log"), "prometheus-alertmanager", "--config.file="+am,
+		"--storage.path="+filepath.Join(s.dir, "alertmanager"), "--web.listen-address="+alerts, "--cluster.listen-address=")
+	config := write(t, filepath.Join(s.dir, "prometheus.yaml"), fmt.Sprintf(`global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [rules.yaml]
+alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}
+scrape_configs: [{job_name: shop, static_configs: [{targets: [%q, %q]}]}]
+`, alerts, s.monitors[0], s.monitors[1]))
+	run(t, nil, "promtool", "check", "config", config)
+	start(t, filepath.Join(s.dir, "prometheus.log"), "prometheus", "--config.file="+config,
+		"--storage.tsdb.path="+filepath.Join(s.dir, "prometheus"), "--web.listen-address="+prometheus)
+	for _, at := range []string{s.prometheus, s.alerts} {
+		await(t, 30*time.Second, at, func() error { _, err := get(at + "/-/ready"); return err })
+	}
+	await(t, 30*time.Second, "both are scraped", func() error { // an increase needs something to begin with
+		list, err := s.ask("query", url.Values{"query": {"count(asiduo_shards)"}})
+		if err != nil || len(list) != 1 || list[0].Value[1] != "2" {
+			return fmt.Errorf("%v %w", list, err)
+		}
+		return nil
+	})
+}
+
+// produce writes so many records of one value into the input of purchases.
+func (s *site) produce(n int, value string) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.broker), kgo.DefaultProduceTopic("purchases"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer cl.Close()
+	for i := range n {
+		cl.Produce(s.t.Context(), &kgo.Record{Key: []byte(strconv.Itoa(i)), Value: []byte(value)}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				s.t.Error(err)
+			}
+		})
+	}
+	if err := cl.Flush(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// series is one answer of Prometheus.
+type series struct {
+	Metric map[string]string `json:"metric"`
+	Value  [2]any            `json:"value"`
+	Values [][2]any          `json:"values"`
+}
+
+func (s *site) ask(api string, params url.Values) (list []series, err error) {
+	var answer struct {
+		Data struct{ Result []series }
+	}
+	err = getJSON(s.prometheus+"/api/v1/"+api+"?"+params.Encode(), &answer)
+	return answer.Data.Result, err
+}
+
+// panel is what a test looks at of a panel of a dashboard.
+type panel struct {
+	Type, Title, Description string
+	GridPos                  struct{ X, Y, W, H int }
+	Targets                  []struct{ Expr, LegendFormat string }
+	FieldConfig              struct {
+		Defaults struct {
+			Unit       string
+			Thresholds struct {
+				Steps []struct {
+					Color string
+					Value *float64
+				}
+			}
+		}
+	}
+}
+
+func panelsOf(t *testing.T, file string) []panel {
+	t.Helper()
+	var d struct{ Panels []panel }
+	if err := json.Unmarshal([]byte(read(t, file)), &d); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return d.Panels
+}
+
+// filled is a query as Grafana sends it.
+var filled = strings.NewReplacer("$__rate_interval", "10s", "$__range", "10m", `"$job"`, `".+"`, `"$shard"`, `".+"`)
+
+// metricName finds the metrics that a query names.
+var metricName = regexp.MustCompile(`\b(asiduo_[a-z0-9_]+|process_[a-z_]+|go_[a-z_]+)\b`)
+
+// dashboards asks every query of every panel until it is answered, and draws the pages.
+func (s *site) dashboards(t *testing.T) {
+	files, err := filepath.Glob("dashboards/*.json")
+	if err != nil || len(files) != 3 {
+		t.Fatal(files, err)
+	}
+	var names struct{ Data []string }
+	asked := 0
+	await(t, 90*time.Second, "every query has an answer", func() error {
+		if err := getJSON(s.prometheus+"/api/v1/label/__name__/values", &names); err != nil {
+			return err
+		}
+		var missing []error
+		asked = 0
+		for _, file := range files {
+			for _, p := range panelsOf(t, file) {
+				for _, q := range p.Targets {
+					asked++
+					missing = append(missing, s.answered(names.Data, file, p, filled.Replace(q.Expr)))
+				}
+			}
+		}
+		return errors.Join(missing...)
+	})
+	t.Logf("%d queries of %d dashboards have answers", asked, len(files))
+	if asked < 50 {
+		t.Errorf("only %d queries", asked)
+	}
+	s.sums(t)
+	out := os.Getenv("ASIDUO_PICTURES")
+	if out == "" {
+		out = t.TempDir()
+	}
+	for _, file := range files {
+		s.draw(t, file, out)
+	}
+}
+
+// answered says why a query is not one that can be shown.
+func (s *site) answered(known []string, file string, p panel, expr string) error {
+	where := fmt.Sprintf("%s, %s: %s", filepath.Base(file), p.Title, expr)
+	for _, name := range metricName.FindAllString(expr, -1) {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("%s: there is no metric %s", where, name)
+		}
+	}
+	api, params := "query", url.Values{"query": {expr}}
+	if p.Type == "timeseries" { // what is shown is the last while, not now
+		now := time.Now()
+		api = "query_range"
+		params.Set("start", strconv.FormatInt(now.Add(-5*time.Minute).Unix(), 10))
+		params.Set("end", strconv.FormatInt(now.Unix(), 10))
+		params.Set("step", "1")
+	}
+	list, err := s.ask(api, params)
+	if err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	for _, one := range list {
+		for _, v := range append(one.Values, one.Value) {
+			if text, _ := v[1].(string); text != "" && text != "NaN" {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s: no answer", where)
+}
+
+// sums holds figures against each other that count the same.
+func (s *site) sums(t *testing.T) {
+	for _, same := range [][2]string{
+		{`sum(asiduo_segment_flows_total)`, `sum(asiduo_segment_changes_total)`},
+		{`sum(asiduo_shard_state{state="running"})`, `max(asiduo_shards)`},
+	} {
+		await(t, 10*time.Second, same[0], func() error {
+			list, err := s.ask("query", url.Values{"query": {same[0] + " - " + same[1]}})
+			if err != nil || len(list) != 1 || list[0].Value[1] != "0" {
+				return fmt.Errorf("%v %w", list, err)
+			}
+			return nil
+		})
+	}
+}
+
+// awaitCall waits until somebody has been called, and returns the call.
+func (s *site) awaitCall(t *testing.T, limit time.Duration, alert, status string) (found call) {
+	t.Helper()
+	took := await(t, limit, alert+" "+status, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, c := range s.called {
+			if c.Labels["alertname"] == alert && c.Status == status {
+				found = c
+				return nil
+			}
+		}
+		return fmt.Errorf("called: %v", s.called)
+	})
+	t.Logf("%s %s after %v: %s", alert, status, took, found.Annotations["summary"])
+	return found
+}
+
+// quiet waits until an alert does not fire, and forgets the calls for it: what comes then comes from what is broken next.
+func (s *site) quiet(t *testing.T, alert string) {
+	t.Helper()
+	await(t, 60*time.Second, alert+" is quiet", func() error {
+		list, err := s.ask("query", url.Values{"query": {fmt.Sprintf("ALERTS{alertname=%q}", alert)}})
+		if err == nil && len(list) > 0 {
+			err = fmt.Errorf("%v", list)
+		}
+		return err
+	})
+	time.Sleep(2 * time.Second) // Alertmanager's group_interval: a call that it is over may be under way
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.called = slices.DeleteFunc(s.called, func(c call) bool { return c.Labels["alertname"] == alert })
+}
+
+// breaks breaks one thing after the other, waits for the call, does what the page of the alert says under Check, and
+// mends it; what heals at once must be told too.
+func (s *site) breaks(t *testing.T) {
+	s.awaitCall(t, 30*time.Second, "AsiduoDeadLetters", "firing") // the records that were no orders
+	s.check(t, "AsiduoDeadLetters")
+
+	s.breakAndCheck(t, "AsiduoDown", func() {
+		for _, p := range s.instances {
+			p.kill()
+		}
+	})
+	s.startAll()
+	s.awaitCall(t, 60*time.Second, "AsiduoDown", "resolved")
+
+	kafka := path("deploy", "kafka", "kafka.sh")
+	s.breakAndCheck(t, "AsiduoShardNotServed", func() { run(t, nil, "bash", kafka, "kill", s.kafka) })
+	for _, at := range s.monitors { // brokers that are away are no reason to restart anything
+		if _, err := get("http://" + at + "/livez"); err != nil {
+			t.Error(err)
+		}
+		if _, err := get("http://" + at + "/readyz"); err == nil {
+			t.Error("ready without a broker")
+		}
+	}
+	run(t, nil, "bash", kafka, "restart", s.kafka)
+	s.awaitReady()
+	s.awaitCall(t, 60*time.Second, "AsiduoShardNotServed", "resolved")
+
+	// Somebody else takes the transactional ids again and again, as a second deployment of the same app would.
+	s.breakAndCheck(t, "AsiduoCommitFailing", func() {
+		for range 5 {
+			s.fence(t)
+			s.produce(100, "not an order either")
+			s.awaitReady()
+		}
+	})
+
+	// Something else fills the disk.
+	ballast := filepath.Join(s.dir, "a", "ballast")
+	s.breakAndCheck(t, "AsiduoDiskFull", func() { run(t, nil, "fallocate", "-l", fmt.Sprint((roomMiB-100)<<20), ballast) })
+	if err := os.Remove(ballast); err != nil {
+		t.Error(err)
+	}
+	s.awaitCall(t, 60*time.Second, "AsiduoDiskFull", "resolved")
+
+	for _, page := range []string{"AsiduoBehind", "AsiduoSilenceLate", "AsiduoSnapshotMissing", "AsiduoClockDifference", "AsiduoOwnershipFlapping"} {
+		s.check(t, page)
+	}
+	for _, p := range s.instances {
+		t.Logf("SIGTERM to exit: %v", p.stop())
+	}
+}
+
+// breakAndCheck breaks something and waits until somebody is called for it, who then does what the page says.
+func (s *site) breakAndCheck(t *testing.T, alert string, breakIt func()) {
+	t.Helper()
+	s.quiet(t, alert)
+	breakIt()
+	c := s.awaitCall(t, 90*time.Second, alert, "firing")
+	page, known := strings.CutPrefix(c.Annotations["runbook_url"], "https://github.com/asiduo/asiduo/blob/main/deploy/runbooks/")
+	if !known || page != alert+".md" {
+		t.Errorf("%s names the page %s", alert, c.Annotations["runbook_url"])
+	}
+	s.check(t, alert)
+}
+
+// fence takes the transactional id of every shard, as an owner does; the owners learn it when they commit.
+func (s *site) fence(t *testing.T) {
+	t.Helper()
+	for shard := range 4 {
+		cl, err := kgo.NewClient(kgo.SeedBrokers(s.broker), kgo.TransactionalID(fmt.Sprintf("shop-%d", shard)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = cl.ProducerID(t.Context())
+		cl.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// commands are the names that Kafka's distribution gives to its tools.
+var commands = map[string]string{
+	"kafka-consumer-groups.sh":  "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+	"kafka-transactions.sh":     "org.apache.kafka.tools.TransactionsCommand",
+	"kafka-topics.sh":           "org.apache.kafka.tools.TopicCommand",
+	"kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+}
+
+// shell are the blocks that a reader would paste.
+var shell = regexp.MustCompile("(?s)```sh\n(.*?)```")
+
+// check executes what a page says under Check.
+func (s *site) check(t *testing.T, alert string) {
+	t.Helper()
+	bin := filepath.Join(s.dir, "bin")
+	if _, err := os.Stat(bin); err != nil {
+		for name, class := range commands {
+			write(t, filepath.Join(bin, name), fmt.Sprintf("#!/bin/sh\nexec bash %s tool %s \"$@\"\n", path("deploy", "kafka", "kafka.sh"), class))
+		}
+		run(t, nil, "cp", binary(t), filepath.Join(bin, "asiduo"))
+		run(t, nil, "chmod", "-R", "+x", bin)
+	}
+	_, text, _ := strings.Cut(read(t, path("deploy", "runbooks", alert+".md")), "\n## Check\n")
+	text, _, _ = strings.Cut(text, "\n## Fix\n")
+	blocks := shell.FindAllStringSubmatch(text, -1)
+	if len(blocks) == 0 {
+		t.Errorf("%s: nothing to check", alert)
+	}
+	env := []string{
+		"PATH=" + bin + ":" + os.Getenv("PATH"), "app=shop", "brokers=" + s.broker, "config=" + s.files[0],
+		"monitor=" + s.monitors[0], "data=" + filepath.Join(s.dir, "a"),
+	}
+	for _, b := range blocks {
+		out := strings.TrimSpace(run(t, env, "bash", "-euo", "pipefail", "-c", b[1]))
+		lines := strings.Split(out, "\n")
+		t.Logf("%s: %s\n    %s", alert, strings.TrimSpace(b[1]), strings.Join(lines[:min(len(lines), 6)], "\n    "))
+		if out == "" && !strings.Contains(b[1], "|| true") && !strings.Contains(b[1], "unavailable") {
+			t.Errorf("%s: nothing comes out of\n%s", alert, b[1])
+		}
+	}
+}
+
+// systemd starts the unit with all its limits where the others have been stopped, and stops it.
+func (s *site) systemd(t *testing.T) {
+	dir, monitor := t.TempDir(), address(t)
+	run(t, nil, "cp", binary(t), filepath.Join(dir, "asiduo"))
+	run(t, nil, "cp", "systemd/asiduo.service", dir)
+	write(t, filepath.Join(dir, "asiduo.yaml"), fmt.Sprintf(`app: shop
+currency: GBP
+kafka: {brokers: [%q]}
+time: {zone: Europe/London, backfill: emit, announce_late_over: 36500d}
+state: {dir: /var/lib/asiduo, min_free: 64MiB}
+group: {session_timeout: 20s}
+api: {listen: ""}
+admin: {listen: ""}
+monitor: {listen: %q}
+`, s.broker, monitor))
+	unit := start(t, filepath.Join(dir, "systemd.log"), "bash", path(".ci", "systemd.sh"), dir)
+	t.Cleanup(func() { // before it is killed: what it has made is taken away
+		select {
+		case <-unit.ended:
+		default:
+			unit.stop()
+		}
+	})
+	log := filepath.Join(dir, "log")
+	defer func() {
+		if text, err := os.ReadFile(log); t.Failed() && err == nil {
+			t.Logf("the service: %s", text)
+		}
+	}()
+	took := await(t, 60*time.Second, "the service has taken over all shards", func() error {
+		body, err := get("http://" + monitor + "/readyz")
+		if n := strings.Count(string(body), `"running"`); err == nil && n != 4 {
+			err = fmt.Errorf("%d shards run", n)
+		}
+		return err
+	})
+	limits := processLimits(t, "/etc/asiduo/asiduo.yaml")
+	for name, want := range map[string]string{
+		"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0000000000000000", "CapBnd": "0000000000000000", "CapPrm": "0000000000000000",
+	} {
+		if limits[name] != want {
+			t.Errorf("the service has %s %s, want %s", name, limits[name], want)
+		}
+	}
+	if uid := strings.Fields(limits["Uid"] + " 0")[0]; uid == "0" {
+		t.Error("the service is root")
+	}
+	stopped := unit.stop()
+	if code := unit.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("systemd exits %d", code)
+	}
+	if text := read(t, log); !strings.Contains(text, "shard released") {
+		t.Error("the service has not let its shards go")
+	}
+	t.Logf("under systemd: all shards after %v, stopped in %v, as user %s with %s seccomp filters", took, stopped, strings.Fields(limits["Uid"])[0], limits["Seccomp_filters"])
+}
+
+// processLimits is what the kernel says about the process with an argument.
+func processLimits(t *testing.T, argument string) map[string]string {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range all {
+		line, err := os.ReadFile(file)
+		if err != nil || !slices.Contains(strings.Split(string(line), "\x00"), argument) {
+			continue
+		}
+		status, err := os.ReadFile(filepath.Join(filepath.Dir(file), "status"))
+		if err != nil {
+			continue
+		}
+		found := map[string]string{}
+		for text := range strings.Lines(string(status)) {
+			name, value, _ := strings.Cut(text, ":")
+			found[name] = strings.TrimSpace(value)
+		}
+		return found
+	}
+	t.Fatalf("no process with %s", argument)
+	return nil
+}

@@ -1,0 +1,352 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// files are those of a shard's database with a suffix or prefix.
+func (s *shop) files(shard int32, part string) (names []string) {
+	s.t.Helper()
+	dir := fmt.Sprintf("data/shard-%d", shard)
+	all, err := s.disk.List(dir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, name := range all {
+		if strings.HasPrefix(name, part) || strings.HasSuffix(name, part) {
+			names = append(names, dir+"/"+name)
+		}
+	}
+	if len(names) == 0 {
+		s.t.Fatalf("no %s among %q", part, all)
+	}
+	return names
+}
+
+// rewrite changes a file's bytes.
+func (s *shop) rewrite(name string, change func([]byte) []byte) {
+	s.t.Helper()
+	f, err := s.disk.Open(name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	b, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		s.t.Fatal(err)
+	}
+	if f, err = s.disk.Create(name, vfs.WriteCategoryUnspecified); err != nil {
+		s.t.Fatal(err)
+	}
+	_, err = f.Write(change(b))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func flipped(b []byte) []byte {
+	for i := 16; i < len(b)-64; i += 64 {
+		b[i] ^= 0x10
+	}
+	return b
+}
+
+// TestStoreBroken breaks the database of a stopped process in every way: it is set aside and made again from the
+// changelog, whether that is noticed when it is opened or when it is read.
+func TestStoreBroken(t *testing.T) {
+	remove := func(part string) func(*shop) {
+		return func(s *shop) {
+			for _, name := range s.files(0, part) {
+				if err := s.disk.Remove(name); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		damage func(*shop)
+	}{
+		{"table with flipped bits", func(s *shop) {
+			for _, name := range s.files(0, ".sst") {
+				s.rewrite(name, flipped)
+			}
+		}},
+		{"table cut", func(s *shop) {
+			for _, name := range s.files(0, ".sst") {
+				s.rewrite(name, func(b []byte) []byte { return b[:len(b)/2] })
+			}
+		}},
+		{"table missing", remove(".sst")},
+		{"manifest cut", func(s *shop) {
+			for _, name := range s.files(0, "MANIFEST") {
+				s.rewrite(name, func(b []byte) []byte { return b[:len(b)/2] })
+			}
+		}},
+		{"manifest empty", func(s *shop) {
+			for _, name := range s.files(0, "MANIFEST") {
+				s.rewrite(name, func([]byte) []byte { return nil })
+			}
+		}},
+		{"manifest with flipped bits", func(s *shop) {
+			for _, name := range s.files(0, "MANIFEST") {
+				s.rewrite(name, flipped)
+			}
+		}},
+		{"manifest missing", remove("MANIFEST")},
+		{"marker missing", remove("marker.manifest")},
+		{"all of the names lost", remove("")}, // as a power cut may leave it (Pebble issue 5825)
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShop(t)
+			s.start()
+			s.buy("o1")
+			s.buy("o2")
+			s.read(0, 1)
+			s.stop()
+			c.damage(s)
+			s.buy("o3")
+			s.start()
+			s.read(0, 1)
+			for shard := range int32(2) {
+				if n := s.orders(shard); n != 3 {
+					t.Errorf("shard %d: %d orders, want 3", shard, n)
+				}
+			}
+			s.await("readiness", func() bool { return s.pipe.Ready() == nil })
+			s.contiguous()
+			rebuilt := s.counter("asiduo_store_rebuilds_total", "corrupt") + s.counter("asiduo_store_rebuilds_total", "diverged")
+			if told := len(s.log.lines("set aside")); rebuilt != float64(told) {
+				t.Errorf("%v rebuilds in the metric, %d in the log", rebuilt, told)
+			}
+			t.Logf("%v rebuilds", rebuilt)
+		})
+	}
+}
+
+// TestStoreBrokenAtRead flips bits of the tables under a running process, which notices when it reads them.
+func TestStoreBrokenAtRead(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.crowd(500) // tables of many blocks: opening one reads only some
+	s.buy("o1")
+	s.read(0, 1)
+	s.stop()
+	var once sync.Once
+	s.start(func(p *Pipeline) {
+		p.deps.Interrupt = func(shard int32, at Step) error {
+			if shard == 0 && at == AfterRestore {
+				once.Do(func() {
+					for _, name := range s.files(0, ".sst") {
+						s.flipInPlace(name)
+					}
+				})
+			}
+			return nil
+		}
+	})
+	s.crowd(500) // once more
+	s.read(0, 1)
+	if n := s.orders(0); n != 1 {
+		t.Errorf("%d orders", n)
+	}
+	if got := s.letters(); len(got) != 0 {
+		t.Errorf("dead letters %v", got)
+	}
+	s.contiguous()
+	if n := s.counter("asiduo_store_rebuilds_total", "corrupt"); n != 1 {
+		t.Errorf("%v stores were rebuilt", n)
+	}
+	if n := len(s.log.lines("store is set aside and will be rebuilt from the changelog")); n != 1 {
+		t.Errorf("the log says so %d times", n)
+	}
+}
+
+// flipInPlace changes a file that others have open.
+func (s *shop) flipInPlace(name string) {
+	s.t.Helper()
+	f, err := s.disk.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	b := make([]byte, info.Size())
+	_, err = f.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
+		s.t.Fatal(err)
+	}
+	_, err = f.WriteAt(flipped(b), 0)
+	if err := errors.Join(err, f.Close()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// sick is a disk that is full, slow, or does not answer.
+type sick struct {
+	vfs.FS
+	free  atomic.Uint64
+	delay atomic.Int64
+	stuck atomic.Bool
+	fails atomic.Bool // EIO at every sync
+	heal  chan struct{}
+}
+
+func newSick() *sick {
+	d := &sick{FS: vfs.NewMem(), heal: make(chan struct{})}
+	d.free.Store(1 << 40)
+	return d
+}
+
+func (d *sick) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: d.free.Load(), TotalBytes: 1 << 40}, nil
+}
+
+func (d *sick) write() error {
+	if d.stuck.Load() {
+		<-d.heal
+	}
+	time.Sleep(time.Duration(d.delay.Load())) // the disk takes its time
+	return nil
+}
+
+func (d *sick) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := d.FS.Create(name, c)
+	return sickFile{f, d}, err
+}
+
+type sickFile struct {
+	vfs.File
+	d *sick
+}
+
+func (f sickFile) Sync() error {
+	if f.d.fails.Load() {
+		return &os.PathError{Op: "sync", Path: "table", Err: syscall.EIO}
+	}
+	return errors.Join(f.d.write(), f.File.Sync())
+}
+func (f sickFile) SyncData() error { return f.Sync() }
+func (f sickFile) SyncTo(int64) (bool, error) {
+	return true, f.Sync()
+}
+
+// TestDiskLow stops intake while the disk has less room than state.min_free, and goes on by itself.
+func TestDiskLow(t *testing.T) {
+	s := newShop(t)
+	disk := newSick()
+	s.disk = disk
+	s.start(func(p *Pipeline) { p.room = 10 * time.Millisecond })
+	s.buy("o1")
+	s.read(0, 1)
+	disk.free.Store(100 << 20)
+	const why = "only 100 MiB are free below data: intake is stopped until there is room (state.min_free)"
+	s.await("intake to stop", func() bool {
+		st := s.pipe.Status()
+		return st[0].State == "disk_full" && st[0].Reason == why && st[1].State == "disk_full"
+	})
+	if err := s.pipe.Ready(); err == nil || !strings.Contains(err.Error(), "shard 0 is disk_full: "+why) {
+		t.Errorf("ready says %v", err)
+	}
+	s.buy("o2")
+	if at := s.pipe.Positions()["purchases"][0]; at != 1 {
+		t.Errorf("the shard has gone on to %d", at)
+	}
+	if n := s.counter("asiduo_shard_state", "disk_full"); n != 2 {
+		t.Errorf("asiduo_shard_state says %v", n)
+	}
+	disk.free.Store(1 << 40)
+	s.read(0, 1)
+	s.await("readiness", func() bool { return s.pipe.Ready() == nil })
+}
+
+// TestDiskSlow has a disk that takes its time: the process stays a member of the group, and nothing is lost.
+func TestDiskSlow(t *testing.T) {
+	s := newShop(t)
+	disk := newSick()
+	s.disk, s.cfg.State.FlushEvery, s.cfg.Group.SessionTimeout = disk, 1e8, 1e9
+	disk.delay.Store(int64(1200 * time.Millisecond)) // longer than the session time-out
+	s.start()
+	for i := range 5 {
+		s.buy(fmt.Sprintf("o%d", i))
+		s.read(0, 1)
+	}
+	began := time.Now()
+	eventually(t, "two session time-outs to pass", func() bool { return time.Since(began) > 2*s.cfg.Group.SessionTimeout.Std() })
+	disk.delay.Store(0)
+	if n := s.gauge("asiduo_assignments_total"); n != 1 {
+		t.Errorf("shards were assigned %v times", n)
+	}
+	if n := s.orders(0); n != 5 {
+		t.Errorf("%d orders", n)
+	}
+}
+
+// TestDiskStuck has a disk that no longer answers. What is under way cannot be taken back, so the process ends and says
+// why: others wait for its shards.
+func TestDiskStuck(t *testing.T) {
+	s := newShop(t)
+	disk := newSick()
+	s.disk = disk
+	s.cfg.State.Memtable = 64 << 10
+	p := s.process(func(p *Pipeline) { p.stuck = 300 * time.Millisecond })
+	ends := make(chan error, 1)
+	go func() { ends <- p.Run(t.Context()) }()
+	s.buy("o1")
+	s.read(0, 1)
+	disk.stuck.Store(true)
+	go func() { // until the write buffers are full
+		for i := 0; t.Context().Err() == nil && i < 20_000; i++ {
+			who := fmt.Sprintf("%d", rand.Uint64())
+			s.cl.Produce(t.Context(), &kgo.Record{Topic: "purchases", Partition: 0, Key: []byte(who), Value: []byte(order(who, "o1")), Timestamp: time.UnixMilli(draftedAt)}, nil)
+		}
+	}()
+	select {
+	case err := <-ends:
+		// The write, or, if the group takes the shard away first, its close.
+		if err == nil || !strings.HasSuffix(err.Error(), ": is the disk full or broken?") {
+			t.Errorf("run: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Errorf("the process goes on: %+v", p.Status())
+	}
+	close(disk.heal)
+}
+
+// TestSyncFails has a disk that fails to sync tables. They are written again to other files; nothing is taken for
+// written that may not be.
+func TestSyncFails(t *testing.T) {
+	s := newShop(t)
+	disk := newSick()
+	s.disk, s.cfg.State.FlushEvery = disk, 1e8
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	disk.fails.Store(true)
+	s.buy("o2")
+	s.read(0, 1)
+	eventually(t, "the store to complain", func() bool { return s.counter("asiduo_store_background_errors_total", "0") > 0 })
+	if len(s.log.lines("sync table: input/output error")) == 0 {
+		t.Error("the log does not say so")
+	}
+	disk.fails.Store(false)
+	s.buy("o3")
+	s.read(0, 1)
+	if n := s.orders(0); n != 3 {
+		t.Errorf("%d orders", n)
+	}
+}

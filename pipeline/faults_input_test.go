@@ -1,0 +1,212 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/asiduo/asiduo/pipeline/parameters"
+	"github.com/asiduo/asiduo/state"
+)
+
+// orders are how many orders a shard has of its customer.
+func (s *shop) orders(shard int32) int {
+	s.t.Helper()
+	v, err := s.pipe.View(shard)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var c state.Customer
+	if _, err := v.Customer(s.who[shard], &c); err != nil {
+		s.t.Error(err)
+	}
+	if err := v.Close(); err != nil {
+		s.t.Error(err)
+	}
+	return len(c.Orders)
+}
+
+// remake deletes a topic and makes it again.
+func (s *shop) remake(topic string, settings map[string]*string) {
+	s.t.Helper()
+	if _, err := s.adm.DeleteTopic(s.t.Context(), topic); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.adm.CreateTopic(s.t.Context(), 2, 1, settings, topic); err != nil {
+		s.t.Fatal(err)
+	}
+	s.cl.PurgeTopicsFromClient(topic)
+	delete(s.ends, topic)
+}
+
+// cut deletes the records of an input before an offset.
+func (s *shop) cut(topic string, partition int32, before int64) {
+	s.t.Helper()
+	cut := kadm.Offsets{}
+	cut.AddOffset(topic, partition, before, -1)
+	if _, err := s.adm.DeleteRecords(s.t.Context(), cut); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestSkipLost is what an operator may choose instead: the shard leaves behind what nobody can read any more, says so
+// once, in the transaction that moves the position, and goes on.
+func TestSkipLost(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		lose   func(*shop)
+		letter string // the place it is written for
+		count  float64
+		orders int
+	}{
+		{"cut short", func(s *shop) {
+			s.buy("o2")
+			s.buy("o3")
+			s.buy("o4")
+			s.cut("purchases", 0, 3)
+		}, "purchases/0@1", 2, 2},
+		{"made again", func(s *shop) {
+			s.remake("purchases", nil)
+			s.buy("o4")
+		}, "purchases/0@1", 0, 2},
+		{"tail lost", func(s *shop) { // as an unclean election does it: here by a checkpoint that is ahead
+			found, err := s.adm.ListTopics(s.t.Context(), "purchases")
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			ahead, err := json.Marshal(map[string]any{
+				"owner": "somebody", "cycle": 99, "made": s.pipe.made(1),
+				"inputs": map[string]any{"purchases": map[string]any{"topic_id": found["purchases"].ID.String(), "next": map[int32]int64{0: 7}}},
+			})
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.put("shop.changelog", 0, checkpointKey, string(ahead))
+			s.buy("o2")
+			s.cut("purchases", 0, 1)
+			s.ends["purchases"][0] = 0
+		}, "purchases/0@7", 0, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShop(t)
+			s.start()
+			s.buy("o1")
+			s.read(0, 1)
+			s.stop()
+			c.lose(s)
+			s.cfg.Inputs.Lost = "skip"
+			s.start()
+			want := map[string]string{c.letter: "input_lost"}
+			if c.name == "made again" { // both partitions are, each of another shard
+				want["purchases/1@1"] = "input_lost"
+			}
+			s.await("the loss to be told", func() bool {
+				return s.counter("asiduo_dead_letters_total", "input_lost") == float64(len(want))
+			})
+			s.read(0)
+			got := s.letters()
+			if !maps.Equal(got, want) {
+				t.Errorf("dead letters %v, want %v", got, want)
+			}
+			if n := s.orders(0); n != c.orders {
+				t.Errorf("%d orders, want %d", n, c.orders)
+			}
+			if n := s.counter("asiduo_input_records_lost_total", "0"); n != c.count {
+				t.Errorf("%v records are counted as lost, want %v", n, c.count)
+			}
+			if lines := s.log.lines("records of an input are lost and left behind"); len(lines) != len(want) {
+				t.Errorf("log: %q", lines)
+			}
+			s.await("readiness", func() bool { return s.pipe.Ready() == nil })
+			s.stop()
+			s.buy("o5")
+			s.start() // it is told once
+			s.read(0, 1)
+			if again := s.letters(); !maps.Equal(again, want) {
+				t.Errorf("after another start: dead letters %v, want %v", again, want)
+			}
+		})
+	}
+}
+
+// TestInputTailLost stops on an input that ends before our position.
+func TestInputTailLost(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	s.stop()
+	found, err := s.adm.ListTopics(t.Context(), "purchases")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ahead := fmt.Sprintf(`{"owner":"somebody","cycle":99,"inputs":{"purchases":{"topic_id":%q,"next":{"0":7}}}}`, found["purchases"].ID)
+	made, err := json.Marshal(s.pipe.made(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.put("shop.changelog", 0, checkpointKey, strings.TrimSuffix(ahead, "}")+`,"made":`+string(made)+"}")
+	s.start()
+	s.stopped(0, "input_truncated", "input purchases/0 ends at 1, before our position 7: it has lost records that were processed")
+	s.read(1)
+}
+
+// begin publishes a new epoch.
+func (s *shop) begin(epoch int) {
+	s.t.Helper()
+	p, err := parameters.Open(s.t.Context(), Connector(s.cfg.Kafka), s.cfg.App)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.PublishEpoch(s.t.Context(), parameters.Epoch{Epoch: epoch}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestChangelogLost makes the changelog again, empty: the state is gone, and reading the inputs from their beginning
+// would tell everything twice. Neither a process with its store nor one without may do that.
+func TestChangelogLost(t *testing.T) {
+	for _, wiped := range []bool{false, true} {
+		t.Run(fmt.Sprintf("wiped=%v", wiped), func(t *testing.T) {
+			s := newShop(t)
+			s.start()
+			s.buy("o1")
+			s.read(0, 1)
+			s.stop()
+			settings := map[string]*string{}
+			for k, v := range OwnTopics(s.cfg)[0].Settings {
+				settings[k] = &v
+			}
+			s.remake("shop.changelog", settings)
+			proof := "the store has cycle 1 of a changelog that was deleted and made again"
+			if wiped {
+				s.disk = vfs.NewMem()
+				proof = "purchases/%d was read up to 1"
+			}
+			s.start()
+			for shard := range int32(2) {
+				proof := proof
+				if wiped {
+					proof = fmt.Sprintf(proof, shard)
+				}
+				s.stopped(shard, "changelog_lost", fmt.Sprintf("restore: partition %d of the changelog has no state, but there was one (%s): import a snapshot, or begin over with \"asiduo reset\"", shard, proof))
+			}
+			if n := s.counter("asiduo_store_rebuilds_total", "diverged"); n != 0 {
+				t.Errorf("%v stores were given up", n)
+			}
+			s.stop()
+			s.begin(2) // what the operator may do
+			s.start()
+			s.read(0, 1)
+			if n := s.orders(0); n != 1 {
+				t.Errorf("%d orders in the new epoch", n)
+			}
+		})
+	}
+}

@@ -1,0 +1,140 @@
+package pipeline
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/state"
+)
+
+// fails makes our own code fail at a place for as long as the condition holds.
+func fails(at string, when func(what any) bool) func(*Pipeline) {
+	return func(p *Pipeline) {
+		p.touched = func(where string, what any) {
+			if where == at && when(what) {
+				panic("poison")
+			}
+		}
+	}
+}
+
+// TestPoisonAmongMany has a record that fails only when the cycle writes profiles, where no record is to blame: records
+// then go one by one, and the one that fails alone becomes a dead letter.
+func TestPoisonAmongMany(t *testing.T) {
+	s := newShop(t)
+	for i := range 6 {
+		s.buy(fmt.Sprintf("o%d", i))
+	}
+	var last atomic.Int64 // offset of the record of shard 0 that was processed last in the cycle
+	s.start(func(p *Pipeline) {
+		p.touched = func(where string, what any) {
+			switch r, ok := what.(*kgo.Record); {
+			case ok && where == "record" && r.Partition == 0:
+				last.CompareAndSwap(-1, r.Offset)
+				if r.Offset == 3 {
+					last.Store(3)
+				}
+			case where == "dead letter":
+				last.Store(-1)
+			case where == "profile" && what == s.who[0]:
+				if last.Swap(-1) == 3 {
+					panic("poison")
+				}
+			}
+		}
+	})
+	s.read(0, 1)
+	if got, want := s.letters(), map[string]string{"purchases/0@3": "unprocessable"}; !maps.Equal(got, want) {
+		t.Errorf("dead letters %v, want %v", got, want)
+	}
+	for shard, want := range []int{5, 6} {
+		if n := s.orders(int32(shard)); n != want {
+			t.Errorf("shard %d: %d orders, want %d", shard, n, want)
+		}
+	}
+	if n := s.counter("asiduo_shard_closed_total", "poison"); n != 6 {
+		t.Errorf("closed %v times, want three in company and three alone", n)
+	}
+	if err := s.pipe.Ready(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPoisonInSilence has a customer whose silence our own code cannot survive. No record can be given up for it: the
+// shard stops and says so, and the other goes on.
+func TestPoisonInSilence(t *testing.T) {
+	s := newShop(t)
+	s.start(fails("silence", func(what any) bool { return what == s.who[0] }))
+	s.buy("o1")
+	s.read(0, 1)
+	s.clock.Set(draftedAt + 400*state.Day)
+	s.stopped(0, "poison", fmt.Sprintf("play the silence of the customer with the hash %016x: panic: poison", xxhash.Sum64String(s.who[0])))
+	s.await("the silence of the other", func() bool { return s.pipe.horizonOf(1) >= draftedAt+400*state.Day })
+	if got := s.letters(); len(got) != 0 {
+		t.Errorf("dead letters %v", got)
+	}
+	if n := s.counter("asiduo_shard_closed_total", "poison"); n != 3 {
+		t.Errorf("closed %v times, want 3", n)
+	}
+	if lines := s.log.lines("panic in the work of a cycle"); len(lines) != 3 || !strings.Contains(lines[0], "silence.go") || strings.Contains(lines[0], s.who[0]) {
+		t.Errorf("log: %q", lines)
+	}
+}
+
+// TestPoisonInSilenceUnderLoad has the same while records keep coming: the shard stops too, and does not read on for
+// ever without playing silence.
+func TestPoisonInSilenceUnderLoad(t *testing.T) {
+	s := newShop(t)
+	s.clock.Set(draftedAt + 400*state.Day)
+	var n atomic.Int64
+	s.start(fails("silence", func(what any) bool {
+		s.cl.Produce(t.Context(), &kgo.Record{ // there is always one more
+			Topic: "purchases", Partition: 0, Key: []byte(s.who[0]), Value: []byte(order(s.who[0], fmt.Sprintf("more-%d", n.Add(1)))),
+		}, nil)
+		return what == s.who[0]
+	}))
+	s.buy("o1")
+	s.stopped(0, "poison", fmt.Sprintf("play the silence of the customer with the hash %016x: panic: poison", xxhash.Sum64String(s.who[0])))
+}
+
+// TestPoisonDeadLetter has a record whose dead letter fails too.
+func TestPoisonDeadLetter(t *testing.T) {
+	s := newShop(t)
+	s.buy("o1")
+	s.start(func(p *Pipeline) {
+		p.touched = func(where string, what any) {
+			if r, ok := what.(*kgo.Record); ok && r.Partition == 0 {
+				panic("poison")
+			}
+		}
+	})
+	s.stopped(0, "poison", "process purchases/0@0: panic: poison")
+	s.read(1)
+}
+
+// TestPoisonEverywhere is a release that can process nothing, such as one with a rule that panics: it must not turn the
+// stream into dead letters.
+func TestPoisonEverywhere(t *testing.T) {
+	s := newShop(t)
+	for i := range 15 {
+		s.buy(fmt.Sprintf("o%d", i))
+	}
+	s.start(fails("record", func(what any) bool { return what.(*kgo.Record).Partition == 0 }))
+	s.stopped(0, "poison", "11 records within an hour could not be processed, which is a fault of this release: process purchases/0@10: panic: poison")
+	s.read(1)
+	if got := s.letters(); len(got) != 0 { // those before it are in the same cycle, which is not committed
+		t.Errorf("dead letters %v", got)
+	}
+	s.stop()
+	s.start() // the next release
+	s.read(0, 1)
+	if n := s.orders(0); n != 15 {
+		t.Errorf("%d orders, want all 15", n)
+	}
+}

@@ -1,0 +1,160 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// endsStuck waits until a process has ended because its disk does not answer, with the reason.
+func endsStuck(t *testing.T, p *Pipeline, disk *sick) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ends := make(chan error, 1)
+	go func() { ends <- p.Run(ctx) }()
+	select {
+	case err := <-ends:
+		if err == nil || !strings.HasSuffix(err.Error(), ": is the disk full or broken?") {
+			t.Errorf("run: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Errorf("the process goes on: ready %v, %+v", p.Ready(), p.Status())
+	}
+	close(disk.heal)
+}
+
+// TestDiskStuckAtClose has a shard that ends for another reason, and a disk that no longer answers when its store is
+// closed: nobody would ever serve the shard again.
+func TestDiskStuckAtClose(t *testing.T) {
+	s := newShop(t)
+	disk := newSick()
+	s.disk = disk
+	s.buy("o1")
+	endsStuck(t, s.process(func(p *Pipeline) {
+		p.stuck = 300 * time.Millisecond
+		p.deps.Interrupt = func(shard int32, step Step) error {
+			if shard == 0 && step == AfterApply && disk.stuck.CompareAndSwap(false, true) {
+				return errDiverged
+			}
+			return nil
+		}
+	}), disk)
+}
+
+// TestDiskStuckInRestore has a disk that no longer answers while the changelog is read back.
+func TestDiskStuckInRestore(t *testing.T) {
+	s := newShop(t)
+	s.cfg.State.Memtable = 64 << 10
+	s.crowd(20_000)
+	s.start()
+	s.read(0, 1)
+	s.stop()
+	disk := newSick()
+	s.disk = disk
+	endsStuck(t, s.process(func(p *Pipeline) {
+		p.stuck, p.share = 300*time.Millisecond, 1<<10
+		p.deps.Interrupt = func(_ int32, step Step) error {
+			if step == WithinRestore {
+				disk.stuck.Store(true)
+			}
+			return nil
+		}
+	}), disk)
+}
+
+// TestRestoreInterrupted ends a restore after it has written records for which no checkpoint had come yet. They are no
+// state that ever was, so the store is built anew. It would have been taken for an empty one, and after a reset the
+// customers in it for some that were told before.
+func TestRestoreInterrupted(t *testing.T) {
+	s := newShop(t)
+	s.cfg.Cycle.Records, s.cfg.Cycle.Bytes = 50_000, 16<<20 // few checkpoints
+	s.cfg.State.Memtable = 64 << 10                         // what is written is there after a crash
+	s.crowd(20_000)
+	s.start()
+	s.read(0, 1)
+	s.stop()
+	told := len(s.out("segment-changes"))
+	if told == 0 {
+		t.Fatal("nothing was told")
+	}
+	s.put("shop.changelog", 0, "zzz", "what nobody knows")
+	s.disk = vfs.NewMem()
+	small := func(p *Pipeline) { p.share = 1 << 10 }
+	s.start(small)
+	s.await("the shard to stop", func() bool {
+		return slices.ContainsFunc(s.pipe.Status(), func(st ShardStatus) bool {
+			return st.Shard == 0 && st.State == "stopped" && strings.Contains(st.Reason, "unknown key")
+		})
+	})
+	s.stop()
+	opt := s.pipe.storeOptions(0)
+	opt.Cache = pebble.NewCache(8 << 20)
+	defer opt.Cache.Unref()
+	left, err := store.Open("data/shard-0", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, marked, err := left.Mark()
+	bare, err2 := left.Bare()
+	if err := errors.Join(err, err2, left.Close(false)); err != nil || bare {
+		t.Fatalf("nothing was written before the restore ended: %v", err)
+	}
+	t.Logf("left with a mark: %t", marked)
+
+	r, err := PlanReset(t.Context(), s.adm, Connector(s.cfg.Kafka), s.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Do(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.start(small)
+	s.read(0, 1)
+	s.stop()
+	if again := len(s.out("segment-changes")) - told; again != told {
+		t.Errorf("%d changes were told before the reset, %d after it", told, again)
+	}
+}
+
+// TestRestoreInPieces ends the restore at every seventh of the first writes: no way of being interrupted may be seen in
+// the state.
+func TestRestoreInPieces(t *testing.T) {
+	s := newShop(t)
+	s.cfg.Cycle.Records = 200
+	s.crowd(2_000)
+	s.start()
+	s.read(0, 1)
+	want := s.orders(0) + s.orders(1)
+	s.stop()
+	s.disk = vfs.NewMem()
+	var writes atomic.Int64
+	s.start(func(p *Pipeline) {
+		p.share, p.backoff = 1<<10, time.Millisecond
+		p.deps.Interrupt = func(_ int32, step Step) error {
+			if step != WithinRestore {
+				return nil
+			}
+			if n := writes.Add(1); n%7 == 0 && n < 200 {
+				return errors.New("interrupted")
+			}
+			return nil
+		}
+	})
+	s.await("both shards to serve", func() bool {
+		st := s.pipe.Status()
+		return len(st) == 2 && st[0].State == "running" && st[1].State == "running"
+	})
+	if got := s.orders(0) + s.orders(1); got != want || writes.Load() < 7 {
+		t.Errorf("%d orders after %d writes, want %d", got, writes.Load(), want)
+	}
+}

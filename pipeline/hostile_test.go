@@ -1,0 +1,516 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/pipeline/oracle"
+	"github.com/asiduo/asiduo/sinks/events"
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// many is how often a flood is repeated: few by default, all of it in the nightly campaign.
+func many(few, all int) int {
+	if os.Getenv("ASIDUO_HOSTILE") == "full" {
+		return all
+	}
+	return few
+}
+
+// flood writes records as a producer with its own idea of batches does.
+func (s *shop) flood(opts []kgo.Opt, rs ...*kgo.Record) {
+	s.t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(s.cfg.Kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(1 << 20),
+		kgo.BrokerMaxWriteBytes(1 << 29), kgo.ProducerBatchMaxBytes(1 << 28), kgo.ProducerLinger(0),
+	}, opts...)...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(s.t.Context(), rs...).FirstErr(); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, r := range rs {
+		if s.ends[r.Topic] == nil {
+			s.ends[r.Topic] = map[int32]int64{}
+		}
+		s.ends[r.Topic][r.Partition] = r.Offset + 1
+	}
+}
+
+// unharmed holds that no shard was closed, and that a customer has so many orders.
+func (s *shop) unharmed(orders map[string]int) {
+	s.t.Helper()
+	if err := s.pipe.Ready(); err != nil {
+		s.t.Error(err)
+	}
+	for _, why := range closings {
+		if n := s.counter("asiduo_shard_closed_total", why); n != 0 {
+			s.t.Errorf("shards were closed %v times for %s", n, why)
+		}
+	}
+	for who, want := range orders {
+		if c, _ := s.customer(who); len(c.Orders) != want {
+			s.t.Errorf("%.40q has %d orders, want %d", who, len(c.Orders), want)
+		}
+	}
+}
+
+// customer is what the store holds of one.
+func (s *shop) customer(who string) (c state.Customer, n state.Interactions) {
+	s.t.Helper()
+	v, err := s.pipe.View(s.pipe.ShardOf(who))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = v.Close() }()
+	if _, err := v.Customer(who, &c); err != nil {
+		s.t.Error(err)
+	}
+	if _, err := v.Interactions(who, &n); err != nil {
+		s.t.Error(err)
+	}
+	return c, n
+}
+
+// allocated is how many bytes a function takes from the heap, freed or not.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// TestBombs has batches of a few kilobytes that unpack to 156 MiB: in the middle of a partition, two in a row, and at
+// its end. Each is one dead letter that says where it was; nobody else notices, and nothing takes that much memory.
+func TestBombs(t *testing.T) {
+	s := newShop(t)
+	bomb := func(topic string) string {
+		zeros := make([]byte, 52<<20)
+		rs := make([]*kgo.Record, 3)
+		for i := range rs {
+			rs[i] = &kgo.Record{Topic: topic, Key: []byte(s.who[0]), Value: zeros, Timestamp: time.UnixMilli(draftedAt)}
+		}
+		s.flood([]kgo.Opt{kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerLinger(time.Second)}, rs...)
+		if rs[0].Offset+2 != rs[2].Offset {
+			t.Fatalf("the batch has the offsets %d to %d", rs[0].Offset, rs[2].Offset)
+		}
+		return fmt.Sprintf("%s/0@%d-%d", topic, rs[0].Offset, rs[2].Offset)
+	}
+	s.buy("o1")
+	want := []string{bomb("purchases")}
+	s.buy("o2")
+	want = append(want, bomb("purchases"), bomb("purchases"))
+	s.buy("o3")
+	want = append(want, bomb("interactions"))
+	took := allocated(func() {
+		s.start()
+		s.read(0, 1)
+	})
+	if took > 128<<20 {
+		t.Errorf("%d MiB were allocated for what is skipped", took>>20)
+	}
+	check := func() {
+		t.Helper()
+		s.unharmed(map[string]int{s.who[0]: 3, s.who[1]: 3})
+		var got []string
+		for _, r := range s.out(events.DeadLetters) {
+			h := headersOf(r)
+			got = append(got, h[events.TopicHeader]+"/"+h[events.PartitionHeader]+"@"+h[events.OffsetHeader]+"-"+h[events.LastOffsetHeader])
+			detail := fmt.Sprintf("the batch of the offsets %s to %s unpacks to more than %d bytes", h[events.OffsetHeader], h[events.LastOffsetHeader], 10<<20)
+			if h[events.ReasonHeader] != "batch_too_large" || h[events.DetailHeader] != detail || r.Key != nil || r.Value != nil {
+				t.Errorf("%v %q %q", h, r.Key, r.Value)
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("dead letters of %q, want %q", got, want)
+		}
+	}
+	check()
+	if n := s.counter("asiduo_dead_letters_total", "batch_too_large"); n != 4 {
+		t.Errorf("%v dead letters are counted", n)
+	}
+	s.stop() // what was skipped stays skipped
+	s.start()
+	s.read(0, 1)
+	check()
+}
+
+// TestHostileJSON has values that make readers slow or deep. They are refused or read with work and memory in proportion
+// to their size.
+func TestHostileJSON(t *testing.T) {
+	with := func(member string) []byte { return anOrder().withTail("," + member).kafka().Value }
+	wide := make([]string, 80_000)
+	for i := range wide {
+		wide[i] = strconv.Quote(strconv.Itoa(i)) + ":0"
+	}
+	d := testDecoder()
+	d.maxBytes = 1 << 20
+	for _, c := range []struct {
+		name  string
+		value []byte
+		want  reason
+	}{
+		{"10,000 arrays", with(`"items":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)), undecodable},
+		{"10,000 objects", with(strings.Repeat(`"fx":{`, 10_000) + strings.Repeat("}", 10_000)), undecodable},
+		{"500,000 arrays", with(`"items":` + strings.Repeat("[", 500_000)), undecodable},
+		{"9,000 arrays", with(`"items":` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000)), ""},
+		{"80,000 names", with(strings.Join(wide, ",")), ""},
+		{"80,000 names and one again", with(strings.Join(wide, ",") + `,"79999":1`), undecodable},
+		{"one name of a megabyte", with(strconv.Quote(strings.Repeat("n", 1_000_000)) + ":1"), ""},
+		{"a number of a megabyte", with(`"cost":` + strings.Repeat("9", 1_000_000)), ""},
+		{"an amount of a megabyte", anOrder().set("amount", strings.Repeat("9", 1_000_000)).kafka().Value, badAmount},
+		{"a revision of a megabyte", anOrder().set("revision", strings.Repeat("9", 1_000_000)).kafka().Value, badField},
+		{"escapes of a megabyte", with(`"note":"` + strings.Repeat(`\u0041`, 150_000) + `"`), ""},
+		{"an escaped id of a megabyte", anOrder().set("order_id", `"`+strings.Repeat(`\u0041`, 150_000)+`"`).kafka().Value, badField},
+	} {
+		var f state.Fact
+		r := &kgo.Record{Key: []byte(canary), Value: c.value, Timestamp: time.UnixMilli(draftedAt)}
+		var bad *reject
+		took := allocated(func() { bad = d.decode(purchases, r, 0, false, &f) })
+		if got := whyOf(bad); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+		if took > 16<<20 {
+			t.Errorf("%s, of %d bytes, took %d bytes", c.name, len(c.value), took)
+		}
+	}
+	// Nothing of it stays with the decoder.
+	var f state.Fact
+	r := anOrder().kafka()
+	if bad := d.decode(purchases, r, 0, false, &f); bad != nil {
+		t.Error(bad.detail)
+	}
+	if n := testing.AllocsPerRun(100, func() { d.decode(purchases, r, 0, false, &f) }); n > 4 {
+		t.Errorf("an ordinary record takes %v allocations after them", n)
+	}
+}
+
+func whyOf(bad *reject) reason {
+	if bad == nil {
+		return ""
+	}
+	return bad.reason
+}
+
+// TestHostileRecords has records whose parts are at the limits of what a broker takes. What can be used is used; the
+// rest is dead letters; and between them a customer goes on buying.
+func TestHostileRecords(t *testing.T) {
+	s := newShop(t)
+	who, want, orders := s.who[0], map[string]string{}, 0
+	put := func(why reason, r kgo.Record) {
+		t.Helper()
+		if r.Timestamp.IsZero() {
+			r.Timestamp = time.UnixMilli(draftedAt)
+		}
+		s.flood(nil, &r)
+		if why != "" {
+			want[fmt.Sprintf("%s/0@%d", r.Topic, r.Offset)] = string(why)
+		} else if r.Topic == "purchases" {
+			orders++
+		}
+		s.buy(fmt.Sprintf("between-%d", orders)) // once, however often
+	}
+	padded := func(id string, size int) []byte {
+		b := []byte(order(who, id))
+		return slices.Concat(b[:len(b)-1], []byte(`,"pad":"`), bytes.Repeat([]byte("x"), size-len(b)-len(`,"pad":""`)), []byte(`"}`))
+	}
+	key, value := []byte(who), func(id string) []byte { return []byte(order(who, id)) }
+	visit := []byte(fmt.Sprintf(`{"id":"v","customer_id":%q,"type":"visit","at":"2024-05-01T09:00:00Z"}`, who))
+	at := func(ms int64) time.Time { return time.UnixMilli(ms) }
+	headers := func(n, size int) []kgo.RecordHeader {
+		return slices.Repeat([]kgo.RecordHeader{{Key: "asiduo-mode", Value: bytes.Repeat([]byte("b"), size)}}, n)
+	}
+	s.buy("between-0")
+
+	put("", kgo.Record{Topic: "purchases", Key: key, Value: padded("largest", s.cfg.Limits.MaxRecordBytes)})
+	put(tooLarge, kgo.Record{Topic: "purchases", Key: key, Value: padded("larger", s.cfg.Limits.MaxRecordBytes+1)})
+	put(tooLarge, kgo.Record{Topic: "purchases", Key: key, Value: make([]byte, 8<<20)})
+	put(keyMismatch, kgo.Record{Topic: "purchases", Value: value("no key")})
+	put(keyMismatch, kgo.Record{Topic: "purchases", Key: []byte{}, Value: value("empty key")})
+	put(keyMismatch, kgo.Record{Topic: "purchases", Key: make([]byte, 2<<20), Value: value("large key")})
+	put(undecodable, kgo.Record{Topic: "purchases", Key: key})
+	put(undecodable, kgo.Record{Topic: "purchases", Key: key, Value: []byte{}})
+	put(undecodable, kgo.Record{Topic: "purchases"})
+	put(undecodable, kgo.Record{Topic: "purchases", Key: key, Value: []byte(strings.Repeat(`{"a":`, 10_000) + strings.Repeat("}", 10_000))})
+	put("", kgo.Record{Topic: "purchases", Key: key, Value: value("many headers"), Headers: headers(10_000, 100)})
+	put("", kgo.Record{Topic: "purchases", Key: key, Value: value("large header"), Headers: headers(1, 4<<20)})
+	put(undecodable, kgo.Record{Topic: "purchases", Key: key, Value: []byte("{"), Headers: headers(1, 4<<20)})
+	put(futureTime, kgo.Record{Topic: "purchases", Key: key, Value: value("no time"), Timestamp: at(-1)})
+	put(futureTime, kgo.Record{Topic: "purchases", Key: key, Value: value("negative"), Timestamp: at(math.MinInt64 / 2)})
+	put(futureTime, kgo.Record{Topic: "purchases", Key: key, Value: value("1970"), Timestamp: at(0)})
+	put(futureTime, kgo.Record{Topic: "purchases", Key: key, Value: value("292278994"), Timestamp: at(math.MaxInt64)}) // -1 to the client, which counts nanoseconds
+	put(reason(state.TooLate), kgo.Record{Topic: "purchases", Key: key, Value: value("2262"), Timestamp: at(math.MaxInt64 / 1_000_000)})
+	put("", kgo.Record{Topic: "interactions", Key: key, Value: visit, Timestamp: at(math.MaxInt64 / 1_000_000)})
+	put(futureTime, kgo.Record{Topic: "interactions", Key: key, Value: visit, Timestamp: at(-1)})
+	put(badTime, kgo.Record{Topic: "interactions", Key: key, Value: bytes.Replace(visit, []byte("2024-05-01"), []byte("1970-01-01"), 1), Timestamp: at(-1)})
+
+	s.start()
+	s.read(0, 1)
+	s.unharmed(map[string]int{who: 2*orders + 1, s.who[1]: orders + 1})
+	if got := s.letters(); !maps.Equal(got, want) {
+		t.Errorf("dead letters\n%v\nwant\n%v", got, want)
+	}
+	for _, r := range s.out(events.DeadLetters) {
+		size := len(r.Key) + len(r.Value)
+		for _, h := range r.Headers {
+			size += len(h.Key) + len(h.Value)
+		}
+		if size > 2*events.MaxDeadBytes+1024 {
+			t.Errorf("the dead letter of %v has %d bytes", headersOf(r), size)
+		}
+	}
+	if _, n := s.customer(who); n.LastAt != draftedAt-state.Instant(time.Hour/time.Millisecond) {
+		t.Errorf("the last interaction was at %d", n.LastAt)
+	}
+}
+
+// hostileIDs are customer ids of up to 256 bytes that are text, and nothing else.
+func hostileIDs() []string {
+	fill := func(s string) string { return strings.Repeat(s, 256/len(s)) }
+	all := []byte{}
+	for c := range byte(128) {
+		all = append(all, c)
+	}
+	return []string{
+		fill("\x00"), fill("\n"), fill("\u202e"), fill("\u2028"), fill("\ufeff"), fill("\U0010ffff"), fill("../"), fill("%2f"), fill(`"`), fill(`\`),
+		fill("'; drop table customers; --"), fill("=cmd|' /C calc'!A0,"), fill("${jndi:ldap://x}"), fill("<script>"), string(all) + string(all[:128]),
+		" ", ".", "..", "/", "//", "?", "#", "%", "%00", "null", "6BA7B810-9DAD-11D1-80B4-00C04FD430C8", "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+		"6ba7b810-9dad-11d1-80b4-00c04fd430c", "\x01sixteen bytes---", "c\x02x", "mmark", "owner", "checkpoint",
+	}
+}
+
+// TestHostileIDs lets customers buy whose ids are anything. Each is one customer, found under the very same bytes in the
+// store, in the profile's key and in the events; no id is in the log, not even of what goes wrong.
+func TestHostileIDs(t *testing.T) {
+	s := newShop(t)
+	var rs []*kgo.Record
+	orders, want := map[string]int{}, map[string]string{}
+	place, err := NewPartitioner("murmur2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(key string, value []byte, why reason) {
+		r := &kgo.Record{Topic: "purchases", Partition: place([]byte(key), 2), Key: []byte(key), Value: value, Timestamp: time.UnixMilli(draftedAt)}
+		s.flood(nil, r)
+		if rs = append(rs, r); why != "" {
+			want[fmt.Sprintf("purchases/%d@%d", r.Partition, r.Offset)] = string(why)
+		}
+	}
+	quoted := func(id string) []byte {
+		return slices.Concat([]byte(`{"order_id":"o1","customer_id":`), events.AppendString(nil, id), []byte(`,"ordered_at":"2024-05-01T09:00:00Z","amount":"12.50","currency":"EUR"}`))
+	}
+	raw := func(id string) []byte { return bytes.Replace(quoted("ID"), []byte(`"ID"`), []byte(`"`+id+`"`), 1) }
+	for _, id := range hostileIDs() {
+		add(id, quoted(id), "")
+		orders[id] = 1
+	}
+	long := strings.Repeat("x", 257)
+	add(long, quoted(long), badField)
+	for _, id := range []string{"\xff", "a\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf"} { // not UTF-8
+		add(id, raw(id), undecodable)
+	}
+	add("\xed\xa0\x80", raw(`\ud800`), undecodable)
+	add("\ufffd", raw(`\ud800`), undecodable)
+	add("a", raw(`\u0061\u0000`), keyMismatch)
+
+	var logged lockedBuffer
+	log := slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s.start(func(p *Pipeline) {
+		p.log = log
+		p.touched = func(where string, what any) {
+			if r, ok := what.(*kgo.Record); ok && where == "record" && bytes.HasPrefix(r.Key, []byte("<script>")) {
+				panic("poison") // the worst that happens to a customer
+			}
+		}
+	})
+	s.read(0, 1)
+	script := strings.Repeat("<script>", 32)
+	delete(orders, script)
+	for _, r := range rs {
+		if string(r.Key) == script {
+			want[fmt.Sprintf("purchases/%d@%d", r.Partition, r.Offset)] = string(unprocessable)
+		}
+	}
+	for id := range orders {
+		if c, _ := s.customer(id); len(c.Orders) != 1 {
+			t.Errorf("%q has %d orders", id, len(c.Orders))
+		}
+	}
+	if got := s.letters(); !maps.Equal(got, want) {
+		t.Errorf("dead letters\n%v\nwant\n%v", got, want)
+	}
+	for _, topic := range []string{events.Profiles, events.SegmentChanges} {
+		seen := map[string]int{}
+		for _, r := range s.out(topic) {
+			seen[string(r.Key)]++
+			if h := headersOf(r); h["ce_subject"] != string(r.Key) || topic == events.SegmentChanges && h["ce_id"] != "shop:1:"+string(r.Key)+":s1" {
+				t.Errorf("%q is about %q with the id %q", r.Key, h["ce_subject"], h["ce_id"])
+			}
+		}
+		if !maps.Equal(seen, orders) {
+			t.Errorf("%s of %v, want %v", topic, seen, orders)
+		}
+	}
+	for _, id := range append(hostileIDs(), long) {
+		if len(id) > 40 && (strings.Contains(logged.String(), id[:40]) || strings.Contains(logged.String(), strings.Trim(strconv.Quote(id[:40]), `"`))) {
+			t.Errorf("%q is in the log", id)
+		}
+	}
+	if !strings.Contains(logged.String(), "poison") {
+		t.Error("nothing was logged")
+	}
+}
+
+// lockedBuffer takes a log from many goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestMillionOrders floods one customer with orders, and with visits of ever new ids. Beyond the limit each order is a
+// dead letter with the limit's name, the customer is marked, and the state is as large as before.
+func TestMillionOrders(t *testing.T) {
+	s := newShop(t)
+	who, n := s.who[0], many(5_000, 1_000_000)
+	limit := s.cfg.Limits.OrdersPerCustomer
+	s.start()
+	s.buy("first")
+	size := func() int {
+		c, i := s.customer(who)
+		return len(c.AppendTo(nil)) + len(i.AppendTo(nil))
+	}
+	full := 0
+	for at := 0; at < n; at += 1000 {
+		var rs []*kgo.Record
+		for i := range 1000 {
+			for topic, value := range map[string]string{
+				"purchases":    order(who, fmt.Sprintf("o%d", at+i)),
+				"interactions": fmt.Sprintf(`{"id":"%d","customer_id":%q,"type":"t%d","at":"2024-05-01T09:00:00Z"}`, at+i, who, at+i),
+			} {
+				rs = append(rs, &kgo.Record{Topic: topic, Key: []byte(who), Value: []byte(value), Timestamp: time.UnixMilli(draftedAt)})
+			}
+		}
+		s.flood([]kgo.Opt{kgo.ProducerBatchMaxBytes(1 << 20)}, rs...)
+		s.read(0, 1)
+		if at == 0 {
+			full = size()
+		}
+	}
+	s.buy("last")
+	s.read(0, 1)
+	s.unharmed(map[string]int{who: limit, s.who[1]: 2})
+	if now := size(); now > full+8 || now > 40*limit {
+		t.Errorf("the customer takes %d bytes, %d after the first thousand", now, full)
+	}
+	if c, _ := s.customer(who); !c.Truncated {
+		t.Error("the customer is not marked as truncated")
+	}
+	refused := 0
+	for at, why := range s.letters() {
+		if why != string(state.TooManyOrders) {
+			t.Fatalf("%s: %s", at, why)
+		}
+		refused++
+	}
+	if refused != n+2-limit {
+		t.Errorf("%d dead letters, want %d", refused, n+2-limit)
+	}
+}
+
+// TestFullCustomer takes records to a customer at its limits: the next one costs what the last one cost, be there a
+// thousand before it or a million.
+func TestFullCustomer(t *testing.T) {
+	s := newScorer(t, fuzzConfig())
+	take := func(from role, value string) reason {
+		r := oracle.Record{Topic: "p", Timestamp: draftedAt, Key: []byte(canary), Value: []byte(value)}
+		if from == interactions {
+			r.Topic = "i"
+		}
+		return s.take(t, r)
+	}
+	refund := func(id int) string {
+		return fmt.Sprintf(`{"type":"refund","order_id":"o%d","refund_id":"%d","customer_id":%q,"refunded_at":"2024-05-01T09:30:00Z","amount":"1","currency":"EUR"}`, id, id, canary)
+	}
+	for i := range 512 {
+		if why := take(purchases, order(canary, fmt.Sprintf("o%d", i))) + take(purchases, refund(i)); why != "" {
+			t.Fatal(why)
+		}
+	}
+	c := s.customers[canary]
+	size, i := len(c.AppendTo(nil)), 512
+	step := func() {
+		i++
+		if why := take(purchases, order(canary, fmt.Sprintf("o%d", i))); why != reason(state.TooManyOrders) {
+			t.Fatalf("order %d: %q", i, why)
+		}
+		if why := take(purchases, refund(i)); why != reason(state.TooManyRefund) {
+			t.Fatalf("refund %d: %q", i, why)
+		}
+	}
+	first := allocated(step)
+	for range many(2_000, 1_000_000) {
+		step()
+	}
+	if last := allocated(step); last > 2*first+4096 || last > 256<<10 {
+		t.Errorf("record %d takes %d bytes, the first one too many took %d", i, last, first)
+	}
+	if now := len(c.AppendTo(nil)); now != size {
+		t.Errorf("%d bytes, %d before", now, size)
+	}
+}
+
+// TestManyInteractions takes interactions of ever new ids of one customer: what is kept of them has the size of the
+// first.
+func TestManyInteractions(t *testing.T) {
+	d := testDecoder()
+	limits := state.Limits{Purposes: 32}
+	var n state.Interactions
+	var f state.Fact
+	var b []byte
+	most := 0
+	for i := range many(100_000, 10_000_000) {
+		value := fmt.Appendf(nil, `{"id":"%d","customer_id":%q,"type":"visit-%d","at":"2024-05-01T09:00:00.%03dZ"}`, i, canary, i, i%1000)
+		if bad := d.decode(interactions, &kgo.Record{Key: []byte(canary), Value: value, Timestamp: time.UnixMilli(draftedAt)}, 0, false, &f); bad != nil {
+			t.Fatal(bad.detail)
+		}
+		n.Apply(&limits, &f.Interaction)
+		b = n.AppendTo(b[:0])
+		if most = max(most, len(b)); most > 16 {
+			t.Fatalf("%d bytes after %d interactions", most, i+1)
+		}
+	}
+	if k := len(store.InteractionsKey(nil, canary)); k > len(canary)+2 {
+		t.Errorf("a key of %d bytes", k)
+	}
+}

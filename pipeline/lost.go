@@ -1,0 +1,136 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/asiduo/asiduo/sinks/events"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+// lost is a part of an input that nobody can read any more: it stops the shard, or, with inputs.lost skip, is left
+// behind with a dead letter that says so.
+type lost struct {
+	topic     string
+	partition int32
+	from      int64 // our position
+	records   int64 // how many are missing; 0 if nobody knows
+	reason    string
+	why       string
+}
+
+// resumeAt are the offsets to go on from: those of the last checkpoint, where the inputs still have them.
+func (s *shard) resumeAt(ctx context.Context, look *layout) (next map[string]map[int32]int64, missing []lost, err error) {
+	inputs := InputTopics(s.p.cfg)
+	starts, ends, err := bounds(ctx, s.adm, inputs)
+	if err != nil {
+		return nil, nil, err
+	}
+	next = map[string]map[int32]int64{}
+	for _, topic := range inputs {
+		next[topic] = map[int32]int64{}
+		was := s.mark.Inputs[topic]
+		for n := s.id; n < look.partitions[topic]; n += look.shards {
+			start, _ := starts.Lookup(topic, n)
+			end, _ := ends.Lookup(topic, n)
+			at, known := was.Next[n]
+			gone := lost{topic: topic, partition: n, from: at, reason: "input_truncated"}
+			next[topic][n] = at
+			switch {
+			case !known:
+				next[topic][n] = start.Offset
+				continue
+			case was.TopicID != "" && was.TopicID != look.ids[topic]:
+				gone.reason, next[topic][n] = "input_recreated", start.Offset
+				gone.why = fmt.Sprintf("input topic %q was deleted and made again (id %s, was %s): its offsets mean other records now", topic, look.ids[topic], was.TopicID)
+			case at < start.Offset:
+				gone.records, next[topic][n] = start.Offset-at, start.Offset
+				gone.why = fmt.Sprintf("input %s/%d no longer has the records at our position: %d to %d were deleted before they were read", topic, n, at, start.Offset-1)
+			case at > end.Offset:
+				next[topic][n] = end.Offset
+				gone.why = fmt.Sprintf("input %s/%d ends at %d, before our position %d: it has lost records that were processed", topic, n, end.Offset, at)
+			default:
+				continue
+			}
+			missing = append(missing, gone)
+		}
+	}
+	return next, missing, nil
+}
+
+// bounds are the first offsets of topics and those after the last.
+func bounds(ctx context.Context, adm *kadm.Client, topics []string) (starts, ends kadm.ListedOffsets, err error) {
+	if starts, err = adm.ListStartOffsets(ctx, topics...); err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask where the inputs begin: %w", err)
+	}
+	if ends, err = adm.ListEndOffsets(ctx, topics...); err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask where the inputs end: %w", err)
+	}
+	return starts, ends, nil
+}
+
+// confess puts what is left behind into the cycle, which makes it true together with the new positions.
+func (s *shard) confess() {
+	for _, l := range s.missing {
+		s.send(s.adopted.enc.DeadLetter(&events.Rejected{
+			Topic: l.topic, Partition: l.partition, Offset: l.from, Timestamp: -1, Reason: string(inputLost),
+			Detail: l.why + "; the shard goes on without them (inputs.lost is skip)",
+		}))
+		s.cycle.tally.rejected[inputLost]++
+	}
+}
+
+// confessed tells the rest of the world, once it is true.
+func (s *shard) confessed() {
+	for _, l := range s.missing {
+		s.p.log.Warn("records of an input are lost and left behind", "shard", s.id, "topic", l.topic, "partition", l.partition, "offset", l.from, "records", l.records, "why", l.why)
+		s.p.metrics.lost.WithLabelValues(label(s.id), l.topic).Add(float64(l.records))
+	}
+	s.missing = nil
+}
+
+// changelogLost says whether an empty changelog is one that has lost everything: the group remembers, for lag tools,
+// how far the application had come. With another epoch the operator has begun over.
+func (s *shard) changelogLost(ctx context.Context) error {
+	found, err := s.adm.FetchOffsetsForTopics(ctx, s.p.cfg.App, InputTopics(s.p.cfg)...)
+	if err != nil {
+		return fmt.Errorf("ask for the group's offsets: %w", err)
+	}
+	for _, o := range found.Offsets().Sorted() {
+		if o.Partition%s.p.Shards() == s.id && o.At > 0 && o.Metadata == epochText(s.made.Epoch) {
+			return lostChangelog(s.id, fmt.Sprintf("%s/%d was read up to %d", o.Topic, o.Partition, o.At))
+		}
+	}
+	return nil
+}
+
+func lostChangelog(id int32, proof string) error {
+	return &stopError{"changelog_lost", fmt.Errorf("partition %d of the changelog has no state, but there was one (%s): import a snapshot, or begin over with \"asiduo reset\"", id, proof)}
+}
+
+// recreated judges a changelog that is another topic than the store's: after a reset or an import, or lost.
+func (s *shard) recreated(ctx context.Context, was *store.Mark) error {
+	topic := changelogTopic(s.p.cfg.App)
+	is, err := readable(ctx, s.adm, topic)
+	if err != nil {
+		return err
+	}
+	last, err := lastCheckpoint(ctx, s.p.client, topic, s.id, is.first[topic][s.id], is.stable[topic][s.id])
+	if err != nil {
+		return err
+	}
+	if was.Made.Epoch == s.made.Epoch && last.Owner == "" {
+		return lostChangelog(s.id, fmt.Sprintf("the store has cycle %d of a changelog that was deleted and made again", was.Cycle))
+	}
+	return fmt.Errorf("%w: it is of another changelog", errDiverged)
+}
+
+func epochText(epoch int) string { return fmt.Sprintf("epoch %d", epoch) }

@@ -1,0 +1,606 @@
+//go:build synctests
+
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/pipeline/oracle"
+	"github.com/asiduo/asiduo/pipeline/parameters"
+	"github.com/asiduo/asiduo/sinks/events"
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
+)
+
+type place struct {
+	topic     string
+	partition int32
+}
+
+// tail reads our topics while the run goes, before compaction removes what only the history tells: everything, and
+// what is committed as a subscriber sees it.
+type tail struct {
+	w       *world
+	cancel  context.CancelFunc
+	readers sync.WaitGroup
+
+	mu             sync.Mutex
+	all, committed map[place][]*kgo.Record // with control records
+}
+
+// shardTopics are the topics that have a partition for each shard.
+func shardTopics(c config.Config) []pipeline.Topic {
+	return slices.DeleteFunc(pipeline.OwnTopics(c), func(t pipeline.Topic) bool { return t.Partitions > 0 })
+}
+
+// follow reads on.
+func (t *tail) follow() {
+	ctx, cancel := context.WithCancel(context.Background())
+	t.cancel = cancel
+	t.read(ctx, t.all, kgo.FetchIsolationLevel(kgo.ReadUncommitted()))
+	t.read(ctx, t.committed)
+}
+
+func (t *tail) read(ctx context.Context, into map[place][]*kgo.Record, more ...kgo.Opt) {
+	from := map[string]map[int32]kgo.Offset{}
+	for _, topic := range shardTopics(t.w.cfg) {
+		from[topic.Name] = map[int32]kgo.Offset{}
+		for s := range t.w.cfg.Shards {
+			from[topic.Name][s] = kgo.NewOffset().At(next(into[place{topic.Name, s}]))
+		}
+	}
+	cl := t.w.client(append(more, kgo.KeepControlRecords(), kgo.ConsumePartitions(from), kgo.FetchMaxWait(time.Second))...)
+	t.readers.Go(func() {
+		defer cl.Close()
+		for ctx.Err() == nil {
+			fetched := cl.PollFetches(ctx)
+			for _, e := range fetched.Errors() {
+				if ctx.Err() == nil {
+					t.w.note("tail: %s/%d: %v", e.Topic, e.Partition, e.Err)
+				}
+			}
+			t.mu.Lock()
+			fetched.EachRecord(func(r *kgo.Record) {
+				at := place{r.Topic, r.Partition}
+				into[at] = append(into[at], r)
+			})
+			t.mu.Unlock()
+		}
+	})
+}
+
+func (t *tail) stop() {
+	t.cancel()
+	t.readers.Wait()
+}
+
+func next(rs []*kgo.Record) int64 {
+	if len(rs) == 0 {
+		return 0
+	}
+	return rs[len(rs)-1].Offset + 1
+}
+
+// caughtUp waits until everything has been read, and says whether nothing is left undecided.
+func (t *tail) caughtUp(within time.Duration) bool {
+	t.w.t.Helper()
+	for began := time.Now(); time.Since(began) < within; time.Sleep(50 * time.Millisecond) {
+		behind := false
+		for _, topic := range shardTopics(t.w.cfg) {
+			for s := range t.w.cfg.Shards {
+				end := t.w.cluster.PartitionInfo(topic.Name, s).HighWatermark
+				t.mu.Lock()
+				at := place{topic.Name, s}
+				behind = behind || next(t.all[at]) < end || next(t.committed[at]) < end
+				t.mu.Unlock()
+			}
+		}
+		if !behind {
+			return true
+		}
+	}
+	return false
+}
+
+// decided is what markers of transactions have made visible; it does not believe the client.
+func (t *tail) decided(at place) (visible []*kgo.Record, aborted int, open int) {
+	pending := map[int64][]*kgo.Record{}
+	for _, r := range t.all[at] {
+		if !r.Attrs.IsControl() {
+			pending[r.ProducerID] = append(pending[r.ProducerID], r)
+			continue
+		}
+		const commit = 1
+		if binary.BigEndian.Uint16(r.Key[2:]) == commit {
+			visible = append(visible, pending[r.ProducerID]...)
+		} else {
+			aborted += len(pending[r.ProducerID])
+		}
+		delete(pending, r.ProducerID)
+	}
+	for _, rs := range pending {
+		open += len(rs)
+	}
+	slices.SortFunc(visible, func(a, b *kgo.Record) int { return int(a.Offset - b.Offset) })
+	return visible, aborted, open
+}
+
+// check judges the run after everything has stopped.
+func (w *world) check() {
+	w.t.Helper()
+	if !w.tail.caughtUp(time.Minute) {
+		w.t.Errorf("[open transaction] the topics cannot be read to their ends: %s", w.ends())
+	}
+	if found, err := w.adm.ListTransactions(w.t.Context(), nil, []string{"Ongoing"}); err != nil {
+		w.t.Error(err)
+	} else if ongoing := found.TransactionalIDs(); len(ongoing) > 0 {
+		w.t.Errorf("[open transaction] %v", ongoing)
+	}
+	visible := map[place][]*kgo.Record{}
+	var got []oracle.Output
+	for _, topic := range shardTopics(w.cfg) {
+		for s := range w.cfg.Shards {
+			at := place{topic.Name, s}
+			rs, aborted, open := w.tail.decided(at)
+			if aborted > 0 {
+				w.hit("output: aborted transaction")
+			}
+			if open > 0 {
+				w.t.Errorf("[open transaction] %d records of %v", open, at)
+			}
+			data := slices.DeleteFunc(slices.Clone(w.tail.committed[at]), func(r *kgo.Record) bool { return r.Attrs.IsControl() })
+			if !slices.EqualFunc(rs, data, func(a, b *kgo.Record) bool { return a.Offset == b.Offset && bytes.Equal(a.Value, b.Value) }) {
+				w.t.Errorf("[committed view] %v: the markers make %d records visible, a subscriber sees %d", at, len(rs), len(data))
+			}
+			visible[at] = rs
+			if strings.HasSuffix(topic.Name, ".changelog") {
+				continue
+			}
+			for _, r := range rs {
+				got = append(got, w.output(r))
+			}
+		}
+	}
+	var looks []oracle.Look
+	horizons := map[string]int64{}
+	enc := w.newest()
+	for s := range w.cfg.Shards {
+		l := w.checkChangelog(s, visible[place{w.cfg.App + ".changelog", s}])
+		looks = append(looks, l.looks...)
+		for at, h := range l.horizons {
+			horizons[at] = h
+		}
+		got = append(got, w.profiles(enc, l.state, visible[place{w.cfg.App + "." + oracle.Profiles, s}])...)
+	}
+	w.checkStores(visible)
+	if w.t.Failed() {
+		return // the oracle would only repeat it
+	}
+	log := make([]oracle.Record, len(w.log))
+	for i, r := range w.log {
+		log[i] = r.Record
+	}
+	want, silences, err := oracle.Replay(w.c, log, looks)
+	if err != nil {
+		w.t.Errorf("[oracle] %v", err)
+		return
+	}
+	for _, l := range silences {
+		if s := w.place([]byte(l.Customer), w.cfg.Shards); true {
+			w.checkEarly(fmt.Sprintf("silence of %q", l.Customer), s, l.At, l.Next[w.cfg.Inputs.Purchases])
+		}
+	}
+	for _, d := range oracle.Diff(want, got) {
+		w.t.Errorf("[oracle] %s", d)
+	}
+}
+
+// ends says how far the topics go and how far they are decided.
+func (w *world) ends() string {
+	var b strings.Builder
+	for _, topic := range shardTopics(w.cfg) {
+		for s := range w.cfg.Shards {
+			i := w.cluster.PartitionInfo(topic.Name, s)
+			at := place{topic.Name, s}
+			fmt.Fprintf(&b, "\n%v: end %d, stable %d, read %d, committed %d", at, i.HighWatermark, i.LastStableOffset, next(w.tail.all[at]), next(w.tail.committed[at]))
+		}
+	}
+	return b.String()
+}
+
+// told is what the changelog of a shard tells.
+type told struct {
+	state    map[string][]byte
+	looks    []oracle.Look
+	horizons map[string]int64
+}
+
+// checkChangelog holds a shard's committed changelog against what it promises.
+func (w *world) checkChangelog(s int32, rs []*kgo.Record) told {
+	w.t.Helper()
+	l := told{state: map[string][]byte{}, horizons: map[string]int64{}}
+	wrong := func(check string, r *kgo.Record, format string, args ...any) {
+		w.t.Helper()
+		w.t.Errorf("[%s] changelog %d@%d: %s", check, s, r.Offset, fmt.Sprintf(format, args...))
+	}
+	owner := ""
+	var last store.Checkpoint
+	var touched []*kgo.Record
+	for _, r := range rs {
+		switch string(r.Key) {
+		case "owner":
+			var o struct{ Owner string }
+			if err := json.Unmarshal(r.Value, &o); err != nil {
+				wrong("changelog", r, "%v", err)
+			}
+			if len(touched) > 0 {
+				wrong("checkpoint", r, "an owner record after records of a state without checkpoint")
+			}
+			owner = o.Owner
+		case "checkpoint":
+			var c store.Checkpoint
+			if err := json.Unmarshal(r.Value, &c); err != nil {
+				wrong("changelog", r, "%v", err)
+			}
+			if c.Owner != owner {
+				wrong("owner", r, "a checkpoint of %s, the owner is %s", c.Owner, owner)
+			}
+			if c.Cycle != last.Cycle+1 {
+				wrong("cycle", r, "cycle %d after %d", c.Cycle, last.Cycle)
+			}
+			if c.Horizon < last.Horizon {
+				wrong("horizon", r, "it goes back from %d to %d", last.Horizon, c.Horizon)
+			}
+			if c.Horizon > last.Horizon {
+				w.checkEarly(fmt.Sprintf("changelog %d@%d: horizon", s, r.Offset), s, int64(c.Horizon), c.Inputs[w.cfg.Inputs.Purchases].Next)
+			}
+			if last.Cycle > 0 && c.Versions != last.Versions {
+				l.looks = append(l.looks, w.adoption(last, c))
+			}
+			w.checkPositions(s, last, c, func(format string, args ...any) { wrong("positions", r, format, args...) })
+			for _, t := range touched {
+				var customer state.Customer
+				if !store.IsCustomerKey(t.Key) || len(t.Value) == 0 {
+					continue
+				}
+				if err := customer.Decode(t.Value); err != nil {
+					wrong("changelog", t, "%v", err)
+				}
+				if customer.Evaluated {
+					l.looks = append(l.looks, oracle.Look{Customer: store.CustomerID(t.Key), At: int64(customer.EvaluatedAt), Next: positions(c)})
+				}
+			}
+			touched, last = nil, c
+		default:
+			if owner == "" {
+				wrong("owner", r, "a record of a state before the first owner")
+			}
+			touched = append(touched, r)
+			l.state[string(r.Key)] = r.Value
+		}
+	}
+	if len(touched) > 0 {
+		wrong("checkpoint", touched[0], "the last records of a state are without checkpoint")
+	}
+	for topic, n := range w.partitions {
+		for p := s; p < n; p += w.cfg.Shards {
+			if end := w.cluster.PartitionInfo(topic, p).HighWatermark; last.Inputs[topic].Next[p] != end && (end > 0 || last.Cycle > 0) {
+				w.t.Errorf("[positions] changelog %d: the last checkpoint is at %s/%d@%d, the input ends at %d", s, topic, p, last.Inputs[topic].Next[p], end)
+			}
+		}
+	}
+	if last.Sweep != nil || last.Cycle > 0 && last.Versions != w.versions {
+		w.t.Errorf("[adoption] changelog %d: it ends with %+v, sweep %+v; %+v is published", s, last.Versions, last.Sweep, w.versions)
+	}
+	l.looks = ofEverybody(l.looks, l.state)
+	return l
+}
+
+func positions(c store.Checkpoint) map[string]map[int32]int64 {
+	all := map[string]map[int32]int64{}
+	for topic, in := range c.Inputs {
+		all[topic] = in.Next
+	}
+	return all
+}
+
+// adoption is what the first checkpoint with other versions tells about all customers of the shard.
+func (w *world) adoption(last, c store.Checkpoint) oracle.Look {
+	w.t.Helper()
+	a, is := oracle.Adoption{Config: w.c, Cause: "model"}, c.Versions
+	a.Config.Rules, a.Config.Churn = w.rules[is.Rules-1], w.models[is.Model-1]
+	if is.Rules != last.Versions.Rules {
+		a.Cause, a.Announce = "rules", w.announced[fmt.Sprint("rules/", is.Rules)]
+	} else {
+		a.Announce = w.announced[fmt.Sprint("model/", is.Model)]
+	}
+	at := c.Horizon
+	if c.Sweep != nil {
+		at = c.Sweep.At
+	}
+	return oracle.Look{At: int64(at), Next: positions(last), Adopted: &a}
+}
+
+// ofEverybody makes each adoption one of every customer.
+func ofEverybody(looks []oracle.Look, kv map[string][]byte) (all []oracle.Look) {
+	for _, l := range looks {
+		if l.Adopted == nil {
+			all = append(all, l)
+			continue
+		}
+		for key := range kv {
+			if store.IsCustomerKey([]byte(key)) {
+				l.Customer = store.CustomerID([]byte(key))
+				all = append(all, l)
+			}
+		}
+	}
+	return all
+}
+
+func (w *world) checkPositions(s int32, last, c store.Checkpoint, wrong func(string, ...any)) {
+	for topic, in := range c.Inputs {
+		if was := last.Inputs[topic].TopicID; was != "" && was != in.TopicID {
+			wrong("%s is another topic than before", topic)
+		}
+		for p, n := range last.Inputs[topic].Next {
+			if now, ok := in.Next[p]; !ok || now < n {
+				wrong("%s/%d goes back from %d to %d", topic, p, n, now)
+			}
+		}
+		for p, n := range in.Next {
+			if p%w.cfg.Shards != s {
+				wrong("%s/%d is another shard's", topic, p)
+			}
+			if end := w.cluster.PartitionInfo(topic, p).HighWatermark; n > end {
+				wrong("%s/%d is at %d, beyond the end at %d", topic, p, n, end)
+			}
+		}
+	}
+	if len(c.Inputs) != len(w.partitions) {
+		wrong("%d inputs", len(c.Inputs))
+	}
+}
+
+// checkEarly proves that nobody was called silent up to an instant while records that were there before wait unread.
+func (w *world) checkEarly(what string, s int32, at int64, next map[int32]int64) {
+	w.t.Helper()
+	if w.cfg.Time.Clock == "broker" {
+		at += w.cfg.Time.Grace.Std().Milliseconds()
+	}
+	if now := w.instant(); at > now {
+		w.t.Errorf("[early] %s at %d, now is %d", what, at, now)
+	}
+	for _, r := range w.log {
+		if r.Topic == w.cfg.Inputs.Purchases && r.Partition%w.cfg.Shards == s && r.known < at && r.Offset >= next[r.Partition] {
+			w.t.Errorf("[early] %s at %d, though %s/%d@%d was there at %d and not yet read", what, at, r.Topic, r.Partition, r.Offset, r.known)
+			return
+		}
+	}
+}
+
+// newest encodes what stands under the newest parameters.
+func (w *world) newest() *events.Encoder {
+	w.t.Helper()
+	set, err := parameters.Read(w.t.Context(), pipeline.Connector(w.cfg.Kafka, kgo.Dialer(w.network.DialContext)), w.cfg.App)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	params, err := pipeline.Parameters(w.cfg, &set, w.versions)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return events.New(w.cfg.App, w.c.Epoch, params, w.cfg.Currency, w.cfg.Digits())
+}
+
+// profiles are what the state in the changelog says of each customer, which must be what the topic of profiles says too.
+func (w *world) profiles(enc *events.Encoder, kv map[string][]byte, topic []*kgo.Record) (got []oracle.Output) {
+	w.t.Helper()
+	published := map[string][]byte{}
+	for _, r := range topic {
+		published[string(r.Key)] = r.Value
+	}
+	ids := map[string]bool{}
+	for key := range kv {
+		ids[store.CustomerID([]byte(key))] = true
+	}
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		var c *state.Customer
+		var n *state.Interactions
+		var err error
+		if b := kv[string(store.CustomerKey(nil, id))]; len(b) > 0 {
+			c = &state.Customer{}
+			err = c.Decode(b)
+		}
+		if b := kv[string(store.InteractionsKey(nil, id))]; len(b) > 0 {
+			n = &state.Interactions{}
+			err = errors.Join(err, n.Decode(b))
+		}
+		if err != nil {
+			w.t.Errorf("[changelog] %q: %v", id, err)
+			continue
+		}
+		p := enc.Profile(id, c, n)
+		if !bytes.Equal(p.Value, published[id]) {
+			w.t.Errorf("[profile] %q: the changelog says %s\nthe topic says %s", id, p.Value, published[id])
+		}
+		got = append(got, w.output(&kgo.Record{Topic: p.Topic, Key: p.Key, Value: p.Value}))
+	}
+	return got
+}
+
+// output is a record as the oracle sees it.
+func (w *world) output(r *kgo.Record) oracle.Output {
+	w.t.Helper()
+	o := oracle.Output{Topic: strings.TrimPrefix(r.Topic, w.cfg.App+"."), Key: r.Key, Headers: map[string]string{}}
+	for _, h := range r.Headers {
+		o.Headers[h.Key] = string(h.Value)
+	}
+	if o.Topic == oracle.DeadLetters {
+		w.hit("dead letter")
+		o.Raw = r.Value
+		return o
+	}
+	d := json.NewDecoder(bytes.NewReader(r.Value))
+	d.UseNumber()
+	if err := d.Decode(&o.Value); err != nil {
+		w.t.Fatal(err)
+	}
+	return o
+}
+
+// kept is a store as a process has left it.
+type kept struct {
+	who    string
+	shard  int32
+	mark   store.Mark
+	marked bool
+	data   map[string][]byte
+	timers map[string]state.Instant // the earliest of each customer
+}
+
+func newMem(w *world) *vfs.MemFS {
+	mem := vfs.NewCrashableMem()
+	err := mem.MkdirAll("data", 0o700)
+	f, e := mem.Create("data/identity.json", vfs.WriteCategoryUnspecified)
+	if err = errors.Join(err, e); err == nil {
+		_, err = fmt.Fprintf(f, `{"app":%q,"instance":%q}`, w.cfg.App, intruder)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return mem
+}
+
+type silent struct{}
+
+func (silent) Infof(string, ...any)           {}
+func (silent) Errorf(string, ...any)          {}
+func (silent) Fatalf(format string, a ...any) { panic(fmt.Errorf(format, a...)) }
+
+// keep reads the stores that a process has left, to be judged when the whole history is known.
+func (w *world) keep(p *process) {
+	w.t.Helper()
+	for s := range w.cfg.Shards {
+		k := kept{who: fmt.Sprintf("%s at %.3fs", p.name, time.Since(w.began).Seconds()), shard: s}
+		dir := fmt.Sprintf("data/shard-%d", s)
+		if _, err := p.disk.mem.Stat(dir); err != nil {
+			continue
+		}
+		if err := k.read(p.disk.mem, dir); err != nil {
+			w.note("%s, shard %d: %v", k.who, s, err) // the next to open it must rebuild it
+			continue
+		}
+		w.kept = append(w.kept, k)
+	}
+}
+
+func (k *kept) read(mem *vfs.MemFS, dir string) (err error) {
+	db, err := pebble.Open(dir, &pebble.Options{FS: mem, ReadOnly: true, FormatMajorVersion: pebble.FormatTableFormatV6, Logger: silent{},
+		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	k.data, k.timers = map[string][]byte{}, map[string]state.Instant{}
+	it, err := db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		key, value := it.Key(), it.Value()
+		switch key[0] {
+		case 't':
+			id := store.CustomerID(append([]byte{'c'}, key[9:]...))
+			if _, ok := k.timers[id]; !ok {
+				k.timers[id] = state.Instant(binary.BigEndian.Uint64(key[1:]))
+			}
+		case 'm':
+			if string(key) != "mmark" {
+				continue // what the versions of the mark mean
+			}
+			k.marked = true
+			err = errors.Join(err, json.Unmarshal(value, &k.mark))
+		default:
+			k.data[string(key)] = bytes.Clone(value)
+		}
+	}
+	return errors.Join(err, it.Error(), it.Close())
+}
+
+// checkStores holds every store that was left against the changelog up to its mark: the same bytes, and a timer for
+// everybody for whom silence matters.
+func (w *world) checkStores(visible map[place][]*kgo.Record) {
+	w.t.Helper()
+	for _, k := range w.kept {
+		wrong := func(check, format string, args ...any) {
+			w.t.Helper()
+			w.t.Errorf("[%s] of %s, shard %d, cycle %d of %.4s at %d: %s", check, k.who, k.shard, k.mark.Cycle, k.mark.Owner, k.mark.Offset, fmt.Sprintf(format, args...))
+		}
+		if !k.marked {
+			if len(k.data) > 0 { // a restore that has not come to a checkpoint; the next owner begins anew
+				w.hit("store: without a mark")
+			}
+			continue
+		}
+		want, found := map[string][]byte{}, false
+		for _, r := range visible[place{w.cfg.App + ".changelog", k.shard}] {
+			if r.Offset > k.mark.Offset {
+				break
+			}
+			switch string(r.Key) {
+			case "owner":
+			case "checkpoint":
+				if r.Offset == k.mark.Offset {
+					var c store.Checkpoint
+					found = json.Unmarshal(r.Value, &c) == nil && c.Owner == k.mark.Owner && c.Cycle == k.mark.Cycle && c.Horizon == k.mark.Horizon
+				}
+			default:
+				want[string(r.Key)] = r.Value
+			}
+		}
+		if !found {
+			wrong("store", "its mark is not in the committed changelog")
+			continue
+		}
+		w.hit("store: as the changelog")
+		for key, value := range want {
+			if len(value) > 0 && !bytes.Equal(value, k.data[key]) {
+				wrong("store", "%q differs from the changelog", key)
+			}
+		}
+		for key := range k.data {
+			if len(want[key]) == 0 {
+				wrong("store", "%q is not in the changelog", key)
+			}
+			if key[0] != 'c' {
+				continue
+			}
+			var c state.Customer
+			if err := c.Decode(k.data[key]); err != nil {
+				wrong("store", "%q: %v", key, err)
+			}
+			id := store.CustomerID([]byte(key))
+			if at, ok := k.timers[id]; c.Due != state.Never && (!ok || at > c.Due) {
+				wrong("timer", "silence of %q is due at %d, its timer is at %d (%t)", id, c.Due, at, ok)
+			}
+		}
+	}
+}

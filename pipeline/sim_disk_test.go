@@ -1,0 +1,134 @@
+//go:build synctests
+
+package pipeline_test
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// disk is what a process keeps its stores on. It can fill up, fail to read or to open, and say that it is nearly full.
+// Faults are counted, not drawn, so that the seed alone says what happens.
+type disk struct {
+	vfs.FS
+	mem *vfs.MemFS
+
+	mu     sync.Mutex
+	full   bool // tables cannot be written
+	low    bool // little is free
+	reads  int  // the next reads of tables fail
+	opens  int  // the next stores do not open
+	flawed bool // bits have been changed: a store that does not open is no surprise
+	hit    func(string)
+}
+
+func newDisk(mem *vfs.MemFS, hit func(string)) *disk {
+	d := &disk{mem: mem, hit: hit}
+	d.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(d.inject))
+	return d
+}
+
+// inject fails operations on stores. What Pebble calls fatal on a goroutine of its own, a manifest that cannot be
+// written, would end the test as it ends a process: so only tables fail.
+func (d *disk) inject(op errorfs.Op) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	table := strings.HasSuffix(op.Path, ".sst")
+	switch {
+	case d.full && table && (op.Kind == errorfs.OpCreate || op.Kind == errorfs.OpFileWrite):
+		d.hit("store: no space")
+		return syscall.ENOSPC
+	case d.reads > 0 && table && op.Kind == errorfs.OpFileReadAt:
+		d.reads--
+		d.hit("store: read fails")
+		return syscall.EIO
+	case d.opens > 0 && op.Kind == errorfs.OpList && strings.Contains(op.Path, "shard-"):
+		d.opens--
+		d.hit("store: open fails")
+		return syscall.EIO
+	}
+	return nil
+}
+
+// GetDiskUsage tells what state.min_free is held against.
+func (d *disk) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	const size = 1 << 40
+	if d.low {
+		d.hit("disk: nearly full")
+		return vfs.DiskUsage{AvailBytes: 1 << 10, TotalBytes: size}, nil
+	}
+	return vfs.DiskUsage{AvailBytes: size / 2, TotalBytes: size}, nil
+}
+
+func (d *disk) set(f func(d *disk)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f(d)
+}
+
+func (d *disk) heal() {
+	d.set(func(d *disk) { d.full, d.low, d.reads, d.opens = false, false, 0, 0 })
+}
+
+// clone is what a crash leaves of the disk: percent of what was not synced.
+func (d *disk) clone(percent int, rng *rand.Rand) *disk {
+	c := newDisk(d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}), d.hit)
+	c.flawed = d.flawed
+	return c
+}
+
+// spoil does something to the tables of every store.
+func (d *disk) spoil(spoil func(name string) error) error {
+	dirs, err := d.mem.List("data")
+	if err != nil {
+		return nil // it has none
+	}
+	for _, dir := range dirs {
+		if !strings.HasPrefix(dir, "shard-") || strings.HasSuffix(dir, ".set-aside") {
+			continue
+		}
+		names, err := d.mem.List("data/" + dir)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, ".sst") {
+				if err := spoil("data/" + dir + "/" + name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// flip changes bits of a file.
+func (d *disk) flip(name string) (err error) {
+	f, err := d.mem.Open(name)
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	for i := 32; i < len(b)/2; i += 256 {
+		b[i] ^= 0x10
+		d.flawed = true
+	}
+	w, err := d.mem.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	return errors.Join(err, w.Sync(), w.Close())
+}

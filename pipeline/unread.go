@@ -1,0 +1,37 @@
+package pipeline
+
+import (
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/sinks/events"
+)
+
+// maxBatchBytes is what a batch of an input may unpack to. Producers bound their batches before packing them, at 1 MB or
+// less unless told otherwise; a few kilobytes that unpack to gigabytes must not take the process along.
+func maxBatchBytes(cfg config.Config) int {
+	return int(cfg.Cycle.FetchBuffer.Bytes()) + 2*cfg.Limits.MaxRecordBytes
+}
+
+// leap takes the client beyond batches that it does not unpack; until then it has stopped at them.
+func (s *shard) leap(unread []*kgo.ErrDecompressTooLarge) {
+	for _, b := range unread {
+		s.cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{b.Topic: {b.Partition: {Epoch: b.Epoch, Offset: b.NextOffset}}})
+	}
+	s.unread = append(s.unread, unread...)
+}
+
+// skip makes one dead letter of a batch that cannot be read, without key and value, since its records are not known. It
+// comes after the records that were read before it.
+func (s *shard) skip(b *kgo.ErrDecompressTooLarge) {
+	c, next := &s.cycle, s.next[b.Topic]
+	first, last := max(b.Offset, next[b.Partition]), b.NextOffset-1
+	next[b.Partition] = b.NextOffset
+	c.consumed++
+	bad := rejectf(batchTooLarge, "the batch of the offsets %d to %d unpacks to more than %d bytes", first, last, maxBatchBytes(s.p.cfg))
+	s.p.log.Warn("a batch is skipped: see the dead letters", "shard", s.id, "topic", b.Topic, "partition", b.Partition, "why", bad.detail)
+	s.send(s.adopted.enc.DeadLetter(&events.Rejected{
+		Topic: b.Topic, Partition: b.Partition, Offset: first, LastOffset: last, Timestamp: -1, Reason: string(bad.reason), Detail: bad.detail,
+	}))
+	c.tally.rejected[bad.reason]++
+}
