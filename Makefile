@@ -79,7 +79,6 @@ bench:
 nightly: conformance mutants sim chaos deploy-test
 	$(MAKE) chaos BROKERS=3
 	$(MAKE) fuzz FUZZTIME=10m
-	FUZZTIME=10m bash .ci/fuzz.sh
 	ASIDUO_HOSTILE=full $(GO) test -tags synctests -count=1 -timeout 2h -run '^Test(MillionOrders|FullCustomer|ManyInteractions)$$' ./pipeline
 	ASIDUO_POINTS=1000000 $(GO) test -count=1 -timeout 2h -run '^TestDomain$$' ./state/model
 	RAPID_CHECKS=20000 $(GO) test -tags synctests -count=1 -timeout 2h ./state/... ./pipeline/...
