@@ -57,16 +57,16 @@ func (c *Churn) calibrated(p Millionths) Millionths {
 	if c.Map == nil || p == None {
 		return p
 	}
-	return millionths(1 - c.Map.Apply(1-float64(p)/1e6))
+	return InMillionths(1 - c.Map.Apply(1-float64(p)/1e6))
 }
 
 // raw is the method's own probability after e days of silence.
 func (c *Churn) raw(t *tally, e int) Millionths {
 	x, tx := t.history()
 	if c.Method == ByMBGNBD {
-		return millionths(c.MBGNBD.NoOrder(x, tx, float64(e), float64(c.Horizon)))
+		return InMillionths(c.MBGNBD.NoOrder(x, tx, float64(e), float64(c.Horizon)))
 	}
-	return millionths(c.Rhythm.Silence(x, tx, float64(e)))
+	return InMillionths(c.Rhythm.Silence(x, tx, float64(e)))
 }
 
 // overdue is how far beyond the customer's own rhythm the silence is; None if there is no model or no order.
@@ -77,18 +77,15 @@ func (t *tally) overdue(p *Parameters, now Instant) Millionths {
 	x, tx := t.history()
 	e := float64(t.silentDays(now))
 	if p.Churn.Method == ByMBGNBD {
-		return millionths(p.Churn.MBGNBD.Overdue(x, tx, e))
+		return InMillionths(p.Churn.MBGNBD.Overdue(x, tx, e))
 	}
-	return millionths(p.Churn.Rhythm.Overdue(x, tx, e))
+	return InMillionths(p.Churn.Rhythm.Overdue(x, tx, e))
 }
 
 // history is what the models know of a customer with orders: repeat days x, and days tx from the first to the last.
 func (t *tally) history() (x, tx float64) {
 	return float64(t.occasions.Days - 1), float64(t.occasions.LastDay - t.occasions.FirstDay)
 }
-
-// millionths rounds half up; the conversion keeps the compiler from fusing the product with the sum.
-func millionths(p float64) Millionths { return Millionths(math.Floor(float64(p*1e6) + 0.5)) }
 
 // risk is what is told of a chance as the method gives it.
 func (t *tally) risk(p *Parameters, raw Millionths, now Instant) Risk {

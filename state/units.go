@@ -3,6 +3,8 @@
 // an argument, and calendar arithmetic has happened before.
 package state
 
+import "math"
+
 // Instant is milliseconds since 1970-01-01T00:00:00Z.
 type Instant int64
 
@@ -26,3 +28,6 @@ const None Millionths = -1
 
 // One is certainty.
 const One Millionths = 1_000_000
+
+// InMillionths rounds a probability half up; the conversion keeps the compiler from fusing the product with the sum.
+func InMillionths(p float64) Millionths { return Millionths(math.Floor(float64(p*1e6) + 0.5)) }

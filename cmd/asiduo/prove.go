@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 
+	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/model"
 	"github.com/asiduo/asiduo/state/model/fit"
 	"github.com/asiduo/asiduo/state/model/holdout"
@@ -48,7 +48,7 @@ func (l *lesson) prove(f *fit.File, horizon int) error {
 	}
 	scores := make([]model.Score, len(l.known))
 	for i, h := range holdout.Histories(l.known, l.until) {
-		scores[i] = model.Score{Orders: int(h.X) + 1, Probability: int32(math.Floor(float64(chance(h)*1e6) + 0.5))}
+		scores[i] = model.Score{Orders: int(h.X) + 1, Probability: int32(state.InMillionths(chance(h)))}
 	}
 	f.Percentiles = model.LearnPercentiles(scores)
 	if f.Spending != nil {
