@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
 )
 
@@ -49,6 +50,40 @@ func TestDiskStuckAtClose(t *testing.T) {
 			return nil
 		}
 	}), disk)
+}
+
+// TestReaderDoesNotRead has somebody who took a view and does not go on, as one whose connection is stuck, when a shard has to
+// be closed: it is served again all the same.
+func TestReaderDoesNotRead(t *testing.T) {
+	s := newShop(t)
+	var fails atomic.Bool
+	s.start(func(p *Pipeline) {
+		p.stuck = time.Second
+		p.deps.Interrupt = func(shard int32, step Step) error {
+			if shard == 0 && step == BeforeEnd && fails.CompareAndSwap(true, false) {
+				return errors.New("any fault")
+			}
+			return nil
+		}
+	})
+	s.buy("o1")
+	s.read(0, 1)
+	v, err := s.pipe.View(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fails.Store(true)
+	s.buy("o2")
+	s.read(0, 1)
+	if _, err := v.Customer(s.who[0], new(state.Customer)); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("the view of the closed store: %v", err)
+	}
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := s.orders(0); n != 2 {
+		t.Errorf("%d orders", n)
+	}
 }
 
 // TestDiskStuckInRestore has a disk that no longer answers while the changelog is read back.

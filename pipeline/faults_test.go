@@ -61,6 +61,36 @@ func TestChangelogOfOthers(t *testing.T) {
 	}
 }
 
+// TestCorruptChangelogKeepsStores looks again and again at a changelog that holds what cannot be read: the store, which was
+// well before, is not what is wrong, and may be the only place that has the customer's record.
+func TestCorruptChangelogKeepsStores(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	s.stop()
+	at := s.put("shop.changelog", 0, "c\x02somebody", "\x01")
+	var looks atomic.Int32
+	s.start(func(p *Pipeline) {
+		p.again = 10 * time.Millisecond
+		p.deps.Interrupt = func(shard int32, step Step) error {
+			if shard == 0 && step == AfterOwner {
+				looks.Add(1)
+			}
+			return nil
+		}
+	})
+	s.await("shard 0 is looked at again", func() bool { return looks.Load() > 3 })
+	s.stopped(0, "changelog", fmt.Sprintf("restore: changelog partition 0, offset %d: corrupt state record", at))
+	names, err := s.disk.List("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.counter("asiduo_store_rebuilds_total", "corrupt"); n != 0 || slices.Contains(names, "shard-0.set-aside") || !slices.Contains(names, "shard-0") {
+		t.Errorf("%v rebuilds, and on disk %v", n, names)
+	}
+}
+
 // TestStartWhileTheNetworkFails starts a process whose connections fail for a while after the brokers have answered it
 // once: they were there a moment ago, so it is worth waiting.
 func TestStartWhileTheNetworkFails(t *testing.T) {

@@ -368,11 +368,14 @@ func (c storeCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	shared := false
 	for _, st := range c.p.Status() {
-		v, err := c.p.View(st.Shard) // holds the database open meanwhile
+		v, err := c.p.View(st.Shard)
 		if err != nil {
 			continue
 		}
 		m, shard := v.Metrics(), label(st.Shard)
+		if err := v.Close(); err != nil || m == nil {
+			continue
+		}
 		out <- prometheus.MustNewConstMetric(storeDisk, prometheus.GaugeValue, float64(m.DiskSpaceUsage()), shard)
 		out <- prometheus.MustNewConstMetric(storeMemtables, prometheus.GaugeValue, float64(m.MemTable.Size), shard)
 		out <- prometheus.MustNewConstMetric(storeReads, prometheus.GaugeValue, float64(m.ReadAmp()), shard)
@@ -382,6 +385,5 @@ func (c storeCollector) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(storeMisses, prometheus.CounterValue, float64(m.BlockCache.Misses))
 			shared = true
 		}
-		_ = v.Close()
 	}
 }

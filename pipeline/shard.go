@@ -280,7 +280,9 @@ func (s *shard) close(why error) {
 	if err := s.guarded(func() error { return s.store.Close(why == nil) }); err != nil {
 		s.p.log.Warn("close store", "shard", s.id, "err", err)
 	}
-	if errors.Is(why, errDiverged) || store.Corrupt(why) {
+	// What somebody has to look at is not the store's fault: a corrupt record of the changelog, say, would be met again, and
+	// this store may be the only place that still has it.
+	if _, stopped := errors.AsType[*stopError](why); !stopped && (errors.Is(why, errDiverged) || store.Corrupt(why)) {
 		s.p.log.Warn("store is set aside and will be rebuilt from the changelog", "shard", s.id, "err", why)
 		s.p.metrics.rebuilds.WithLabelValues(rebuilding(why)).Inc()
 		if err := s.p.dir.SetAside(s.id); err != nil {

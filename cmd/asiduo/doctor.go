@@ -83,7 +83,7 @@ func (d *doctor) examine(ctx context.Context) {
 	d.brokers(ctx)
 	d.disk()
 	d.stores(ctx)
-	d.archive()
+	d.archive(ctx)
 }
 
 // brokers looks at all that is not on this machine.

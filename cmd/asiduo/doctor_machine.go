@@ -90,8 +90,8 @@ func (d *doctor) format(o *offline, shard int32) (err error) {
 	return nil
 }
 
-// archive looks how old the newest snapshot is.
-func (d *doctor) archive() {
+// archive looks how old the newest snapshot is, and whether an import could use it.
+func (d *doctor) archive(ctx context.Context) {
 	every := d.cfg.Archive.Every.Std()
 	if d.cfg.Archive.Dir == "" {
 		d.warn("archive", "set archive.dir", "no snapshots are written: if the changelog is lost, all depends on how far back the inputs reach")
@@ -107,7 +107,7 @@ func (d *doctor) archive() {
 		return
 	}
 	newest := filepath.Dir(slices.Max(all))
-	l, err := archive.Load(newest)
+	l, err := archive.Load(ctx, newest)
 	if err != nil {
 		d.fault("archive", "\"asiduo snapshot\" writes another one", "%v", err)
 		return

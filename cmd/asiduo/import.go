@@ -8,7 +8,6 @@ import (
 
 	"github.com/asiduo/asiduo/pipeline"
 	"github.com/asiduo/asiduo/sinks/archive"
-	"github.com/asiduo/asiduo/state/store"
 )
 
 func newImport() *cobra.Command {
@@ -27,7 +26,7 @@ An import that dies in the middle is completed by another one; until then no pro
 			if err != nil {
 				return err
 			}
-			loaded, err := archive.Load(from)
+			loaded, err := archive.Load(cmd.Context(), from)
 			if err != nil {
 				return err
 			}
@@ -81,7 +80,7 @@ func snapshotOf(ctx context.Context, name string, l *archive.Loaded) pipeline.Sn
 	s := pipeline.Snapshot{App: l.App, Name: name, Digest: l.Digest}
 	for _, p := range l.Parts {
 		s.Parts = append(s.Parts, pipeline.SnapshotPart{
-			Checkpoint: store.Checkpoint{Cycle: p.Cycle, Inputs: p.Inputs, Horizon: p.Horizon, Versions: p.Versions, Made: p.Made},
+			Checkpoint: p.Checkpoint(),
 			Records:    l.Records(ctx, p.Shard),
 		})
 	}

@@ -67,7 +67,7 @@ func TestImport(t *testing.T) {
 	if got := command(t, "init", "-c", s.file); got.code != exitGood {
 		t.Fatalf("init: %+v", got)
 	}
-	loaded, err := archive.Load(snapshot)
+	loaded, err := archive.Load(t.Context(), snapshot)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestImportRefuses(t *testing.T) {
 	try("snapshot nowhere: it has no _SUCCESS: it is not whole, or no snapshot", s.file, "nowhere")
 	// The last record that the snapshot has not seen is also gone.
 	place := w.place([]byte("c9"), townShards)
-	loaded, err := archive.Load(snapshot)
+	loaded, err := archive.Load(t.Context(), snapshot)
 	if err != nil {
 		t.Fatal(err)
 	}

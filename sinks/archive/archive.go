@@ -81,10 +81,21 @@ type Contents struct {
 	Rules              string                          `json:"rules"`                // name of the rule set
 	Versions           state.Versions                  `json:"versions"`             // of the parameters the rows are made with
 	Cycle              uint64                          `json:"cycle"`
-	Horizon            state.Instant                   `json:"horizon_ms"` // silence had been played up to here
-	Inputs             map[string]store.InputPositions `json:"inputs"`     // next offsets, by topic
+	Horizon            state.Instant                   `json:"horizon_ms"`      // silence had been played up to here
+	Inputs             map[string]store.InputPositions `json:"inputs"`          // next offsets, by topic
+	Sweep              *store.Sweep                    `json:"sweep,omitempty"` // customers from its cursor on are stored as they were before
+	CaughtUp           bool                            `json:"caught_up,omitempty"`
+	LiveFrom           state.Instant                   `json:"live_from_ms,omitempty"`
 	Changelog          store.Position                  `json:"changelog"`
 	Made               store.Made                      `json:"made,omitzero"` // what the stored records are made with
+}
+
+// Checkpoint is the one that the shard stood at, without its owner.
+func (c *Contents) Checkpoint() store.Checkpoint {
+	return store.Checkpoint{
+		Cycle: c.Cycle, Inputs: c.Inputs, Horizon: c.Horizon, Versions: c.Versions,
+		Sweep: c.Sweep, CaughtUp: c.CaughtUp, LiveFrom: c.LiveFrom, Made: c.Made,
+	}
 }
 
 // Part is one file of a snapshot.
@@ -135,7 +146,8 @@ func WritePart(ctx context.Context, dir, day string, shard int32, asOf state.Ins
 	p := Part{File: path.Join(folder(day), name), AsOf: asOf}
 	p.Contents = Contents{
 		Shard: shard, Rules: info.Params.Rules.Name, Versions: info.Params.Versions, Cycle: v.Mark.Cycle,
-		Horizon: v.Mark.Horizon, Inputs: v.Mark.Inputs, Changelog: v.Mark.Position, Made: v.Mark.Made,
+		Horizon: v.Mark.Horizon, Inputs: v.Mark.Inputs, Sweep: v.Mark.Sweep, CaughtUp: v.Mark.CaughtUp, LiveFrom: v.Mark.LiveFrom,
+		Changelog: v.Mark.Position, Made: v.Mark.Made,
 	}
 	// _SUCCESS goes away before the part is replaced, so that it is gone even if this process is at that moment; and
 	// after it, because Publish may have put it there in between, for the part that was there before.

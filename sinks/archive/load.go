@@ -25,9 +25,9 @@ type Loaded struct {
 	dir    dir
 }
 
-// Load opens a snapshot by its directory, such as archive/snapshots/dt=2026-06-01. It proves that the manifest is
-// true and that the files hold what an import needs.
-func Load(path string) (*Loaded, error) {
+// Load opens a snapshot by its directory, such as archive/snapshots/dt=2026-06-01. It reads every file, and proves that
+// they are those of the manifest and hold what an import needs.
+func Load(ctx context.Context, path string) (*Loaded, error) {
 	l := &Loaded{dir: dir{filepath.Clean(path)}}
 	if _, err := os.Stat(l.dir.file(successName)); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("snapshot %s: it has no %s: it is not whole, or no snapshot", path, successName)
@@ -56,8 +56,27 @@ func Load(path string) (*Loaded, error) {
 		if p.Made == (store.Made{}) {
 			return nil, fmt.Errorf("snapshot %s: it was written by a release that did not keep the stored records: take one of a newer release", path)
 		}
+		if _, err := l.size(ctx, p.Shard); err != nil {
+			return nil, l.failed(p.Shard, err)
+		}
 	}
 	return l, nil
+}
+
+// size is that of a part in bytes, after it was held against its digest.
+func (l *Loaded) size(ctx context.Context, shard int32) (int64, error) {
+	is, _, err := l.dir.part(ctx, shard, l.Snapshot)
+	if err != nil {
+		return 0, err
+	}
+	if want := l.Parts[shard]; is.SHA256 != want.SHA256 {
+		return 0, fmt.Errorf("it is not the file of the manifest: SHA-256 %s instead of %s", is.SHA256, want.SHA256)
+	}
+	return is.Bytes, nil
+}
+
+func (l *Loaded) failed(shard int32, err error) error {
+	return fmt.Errorf("snapshot %s: %s: %w", l.dir.path, partName(shard), err)
 }
 
 // storedRow are the columns that are read.
@@ -73,25 +92,22 @@ func (l *Loaded) Records(ctx context.Context, shard int32) iter.Seq2[store.Recor
 	return func(yield func(store.Record, error) bool) {
 		err := l.read(ctx, shard, func(r store.Record) bool { return yield(r, nil) })
 		if err != nil {
-			yield(store.Record{}, fmt.Errorf("snapshot %s: %s: %w", l.dir.path, partName(shard), err))
+			yield(store.Record{}, l.failed(shard, err))
 		}
 	}
 }
 
 func (l *Loaded) read(ctx context.Context, shard int32, record func(store.Record) bool) (err error) {
-	is, _, err := l.dir.part(ctx, shard, l.Snapshot)
+	size, err := l.size(ctx, shard) // again: much may have happened to it since
 	if err != nil {
 		return err
-	}
-	if want := l.Parts[shard]; is.SHA256 != want.SHA256 {
-		return fmt.Errorf("it is not the file of the manifest: SHA-256 %s instead of %s", is.SHA256, want.SHA256)
 	}
 	f, err := os.Open(l.dir.file(partName(shard)))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	file, err := parquet.OpenFile(f, is.Bytes)
+	file, err := parquet.OpenFile(f, size)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -16,12 +17,25 @@ func TestLoad(t *testing.T) {
 	p, in, dir := populate(t, 2500), info(t), t.TempDir()
 	p.write(t, dir, 0, now, in)
 	publishes(t, dir, now, in, true)
-	l, err := Load(filepath.Join(dir, "snapshots", "dt="+day))
+	l, err := Load(t.Context(), filepath.Join(dir, "snapshots", "dt="+day))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if l.Parts[0].Made.Currency != "EUR" || len(l.Digest) != 64 || l.Rows != 2500 {
 		t.Errorf("loaded %+v", l)
+	}
+	m, _, err := p.Mark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Owner = ""
+	if c := l.Parts[0].Checkpoint(); !reflect.DeepEqual(c, m.Checkpoint) {
+		t.Errorf("checkpoint %+v\nwant %+v", c, m.Checkpoint)
+	}
+	for i, v := range reflect.ValueOf(m.Checkpoint).Fields() {
+		if v.IsZero() && i.Name != "Owner" {
+			t.Errorf("the checkpoint of this test has no %s", i.Name)
+		}
 	}
 	got, want := map[string]string{}, map[string]string{}
 	for r, err := range l.Records(t.Context(), 0) {
@@ -70,14 +84,27 @@ func TestLoadRefuses(t *testing.T) {
 		if err := c.spoil(path); err != nil {
 			t.Fatal(err)
 		}
-		l, err := Load(path)
-		if err == nil {
-			for _, e := range l.Records(t.Context(), 0) {
-				err = e
-			}
+		if _, err := Load(t.Context(), path); err == nil || !strings.HasPrefix(err.Error(), strings.ReplaceAll(c.want, "PATH", path)) {
+			t.Errorf("got  %v\nwant %s", err, c.want)
 		}
-		if want := strings.ReplaceAll(c.want, "PATH", path); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+// TestLoadThenSpoilt: a part that has changed since the snapshot was opened is not read.
+func TestLoadThenSpoilt(t *testing.T) {
+	p, in, dir := populate(t, 20), info(t), t.TempDir()
+	p.write(t, dir, 0, now, in)
+	publishes(t, dir, now, in, true)
+	path := filepath.Join(dir, "snapshots", "dt="+day)
+	l, err := Load(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write(t, dir, 0, now+1, in)
+	want := "snapshot " + path + ": part-0.parquet: it is not the file of the manifest: SHA-256 "
+	for r, err := range l.Records(t.Context(), 0) {
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Fatalf("got  %v %v\nwant %s", r, err, want)
 		}
 	}
 }

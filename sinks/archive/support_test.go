@@ -111,7 +111,8 @@ func populate(t testing.TB, n int) *population {
 	check(b.SetMark(&store.Mark{
 		Checkpoint: store.Checkpoint{Owner: "one", Cycle: 7, Horizon: now, Inputs: map[string]store.InputPositions{
 			"orders": {TopicID: "t1", Next: map[int32]int64{0: 41, 1: 42}},
-		}, Made: store.Made{Shards: 1, Epoch: 1, Currency: "EUR", Digits: 2}},
+		}, Versions: parameters(t).Versions, Sweep: &store.Sweep{Family: "model", At: now - 5, Cursor: []byte("c5"), Done: 5}, CaughtUp: true, LiveFrom: now - 9,
+			Made: store.Made{Shards: 1, Epoch: 1, Currency: "EUR", Digits: 2}},
 		Position: store.Position{TopicID: "t2", Offset: 99, Epoch: 1, Written: int64(now)},
 	}))
 	check(b.Commit())

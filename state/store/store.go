@@ -120,9 +120,11 @@ var ErrClosed = errors.New("the shard is being closed")
 type Store struct {
 	db      *pebble.DB
 	closing atomic.Bool
+	reading sync.RWMutex // held while a view reads, so that the database outlives that
+	viewing sync.Mutex
+	views   map[*View]struct{}     // that are not closed; guarded by viewing
 	trouble *atomic.Bool           // the database cannot write in the background
 	broken  *atomic.Pointer[error] // what the database has found corrupt, perhaps in the background
-	readers sync.RWMutex           // held by views, so that the database outlives them
 }
 
 // Open opens the database in dir, making it if there is none.
@@ -165,7 +167,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	return &Store{db: db, trouble: trouble, broken: broken}, nil
+	return &Store{db: db, views: map[*View]struct{}{}, trouble: trouble, broken: broken}, nil
 }
 
 // FatalError is what a panic of the database carries: a fault after which it cannot go on.
@@ -183,15 +185,16 @@ func (panicLogger) Infof(string, ...any)           {}
 func (panicLogger) Errorf(string, ...any)          {}
 func (panicLogger) Fatalf(format string, a ...any) { panic(&FatalError{fmt.Errorf(format, a...)}) }
 
-// Close waits for readers and closes the database. With flush, what is in memory is written first, unless the database
-// has just failed to write: it would try for ever.
+// Close ends all views and closes the database. It waits for what they are reading at the moment, not for what their
+// readers do with it. With flush, what is in memory is written first, unless the database has just failed to write: it
+// would try for ever.
 func (s *Store) Close(flush bool) error {
 	s.closing.Store(true)
-	s.readers.Lock()
-	defer s.readers.Unlock()
-	var err error
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	err := s.endViews()
 	if flush && !s.trouble.Load() {
-		err = s.db.Flush()
+		err = errors.Join(err, s.db.Flush())
 	}
 	return errors.Join(err, s.db.Close())
 }

@@ -3,11 +3,11 @@ package store
 import (
 	"bytes"
 	"errors"
-	"runtime"
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
@@ -164,8 +164,8 @@ func TestRowsEndAtAFault(t *testing.T) {
 	}
 }
 
-// Close waits for views, whose reads end at once, and there are no new ones.
-func TestCloseWaitsForViews(t *testing.T) {
+// TestCloseEndsViews: a store closes whatever its readers do, whose reads end at once, and there are no new ones.
+func TestCloseEndsViews(t *testing.T) {
 	s := openMem(t)
 	write(t, s, func(b *Batch) error {
 		return errors.Join(b.Put(CustomerKey(nil, "ana"), customer(1)), b.Put(CustomerKey(nil, "bob"), customer(2)), b.Put(InteractionsKey(nil, "bob"), interactions(2)))
@@ -174,7 +174,6 @@ func TestCloseWaitsForViews(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
 	var faults []error
 	for row, err := range v.Rows() {
 		if err != nil {
@@ -184,9 +183,11 @@ func TestCloseWaitsForViews(t *testing.T) {
 		if row.ID != "ana" {
 			t.Errorf("row %q of a store that is being closed", row.ID)
 		}
-		go func() { done <- s.Close(true) }()
-		for !s.closing.Load() {
-			runtime.Gosched()
+		if err := s.Close(true); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if row.Customer.SegmentSeq != 1 || len(row.CustomerRecord) == 0 {
+			t.Errorf("the row is %+v after the store has been closed", row)
 		}
 	}
 	if len(faults) != 1 || !errors.Is(faults[0], ErrClosed) {
@@ -198,21 +199,110 @@ func TestCloseWaitsForViews(t *testing.T) {
 	if _, err := v.Interactions("bob", new(state.Interactions)); !errors.Is(err, ErrClosed) {
 		t.Errorf("interactions: %v", err)
 	}
-	if _, err := s.View(); !errors.Is(err, ErrClosed) || err.Error() != "the shard is being closed" {
-		t.Errorf("new view: %v", err)
+	for _, err := range v.Records() {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("records: %v", err)
+		}
 	}
-	select {
-	case err := <-done:
-		t.Fatalf("closed before the view: %v", err)
-	case <-time.After(100 * time.Millisecond): // an empty database closes in one
+	if m := v.Metrics(); m != nil {
+		t.Errorf("metrics %v of a closed store", m)
 	}
 	if err := v.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := <-done; err != nil {
-		t.Errorf("close: %v", err)
-	}
-	if _, err := s.View(); !errors.Is(err, ErrClosed) {
+	if _, err := s.View(); !errors.Is(err, ErrClosed) || err.Error() != "the shard is being closed" {
 		t.Errorf("view of a closed store: %v", err)
 	}
+}
+
+// TestCloseWhileRead: a database is not closed under a read. The readers see all of it or are told why not.
+func TestCloseWhileRead(t *testing.T) {
+	for range 20 {
+		s := openMem(t)
+		const n = 3 * pageRecords
+		write(t, s, func(b *Batch) (err error) {
+			for i := range n {
+				err = errors.Join(err, b.Put(CustomerKey(nil, fmt.Sprintf("%04d", i)), customer(i+1)))
+			}
+			return err
+		})
+		var readers sync.WaitGroup
+		begun := make(chan struct{}, 4)
+		for range cap(begun) {
+			readers.Go(func() {
+				for first := true; ; first = false {
+					v, err := s.View()
+					if errors.Is(err, ErrClosed) {
+						return
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					seen, last := 0, error(nil)
+					for _, err := range v.Records() {
+						if last = err; err == nil {
+							seen++
+						}
+					}
+					if !errors.Is(last, ErrClosed) && (seen != n || last != nil) {
+						t.Errorf("%d records, %v", seen, last)
+					}
+					if err := v.Close(); err != nil {
+						t.Error(err)
+					}
+					if first {
+						begun <- struct{}{}
+					}
+				}
+			})
+		}
+		for range cap(begun) {
+			<-begun
+		}
+		if err := s.Close(false); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		readers.Wait()
+	}
+}
+
+// TestPages: pages show what is there, however long they are.
+func TestPages(t *testing.T) {
+	s := openMem(t)
+	want := map[string]int{}
+	write(t, s, func(b *Batch) (err error) {
+		for i := range 5*pageRecords + 7 {
+			id := fmt.Sprintf("%06d", i)
+			value := make([]byte, 1+i*i%3000)
+			if i%400 == 0 {
+				value = make([]byte, 2*pageBytes)
+			}
+			want[string(CustomerKey(nil, id))] = len(value)
+			err = errors.Join(err, b.Put(CustomerKey(nil, id), value))
+		}
+		return err
+	})
+	v, err := s.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last string
+	for r, err := range v.Records() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, ok := want[string(r.Key)]; !ok || n != len(r.Value) || string(r.Key) <= last {
+			t.Fatalf("%q after %q: %d bytes, want %d", r.Key, last, len(r.Value), n)
+		}
+		last = string(r.Key)
+		delete(want, last)
+	}
+	if len(want) > 0 {
+		t.Errorf("%d records are missing", len(want))
+	}
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
+	closed(t, s)
 }
