@@ -25,7 +25,9 @@ func (s *shard) commit(ctx context.Context) error {
 	}
 	s.adopted.checkpoint(&next)
 	for t, at := range s.next {
-		next.Inputs[t] = store.InputPositions{TopicID: s.ids[t], Next: maps.Clone(at)}
+		epochs := maps.Clone(s.epochs[t])
+		maps.DeleteFunc(epochs, func(_, epoch int32) bool { return epoch < 0 })
+		next.Inputs[t] = store.InputPositions{TopicID: s.ids[t], Next: maps.Clone(at), Epochs: epochs}
 	}
 	batch := s.store.NewBatch()
 	defer batch.Discard()
@@ -90,11 +92,15 @@ func (s *shard) written() int64 {
 // guarded makes a write to the store, or closes it. One that does not come back cannot be taken back either, nor the
 // database be closed: then the process ends, with the reason; the changelog has everything.
 func (s *shard) guarded(write func() error) error {
-	t := time.AfterFunc(s.p.stuck, func() {
-		err := fmt.Errorf("shard %d: a write to the store takes more than %v: is the disk full or broken?", s.id, s.p.stuck)
+	return s.within(s.p.stuck, "a write to the store", write)
+}
+
+func (s *shard) within(limit time.Duration, what string, do func() error) error {
+	t := time.AfterFunc(limit, func() {
+		err := fmt.Errorf("shard %d: %s takes more than %v: is the disk full or broken?", s.id, what, limit)
 		s.p.setState(s.id, "disk_full", err)
 		s.p.fail(err)
 	})
 	defer t.Stop()
-	return write()
+	return do()
 }

@@ -68,7 +68,7 @@ func (s *shard) run(soft, hard context.Context) error {
 		s.serveViews()
 		if time.Since(flushed) >= s.p.cfg.State.FlushEvery.Std() {
 			flushed = time.Now()
-			if err := s.store.Flush(); err != nil {
+			if err := s.guarded(s.store.Flush); err != nil { // waits if the one before is not over
 				return fmt.Errorf("flush store: %w", err)
 			}
 		}
@@ -136,7 +136,8 @@ func (s *shard) poll(soft context.Context) error {
 // turn makes one cycle of what is pending and due; false if there was nothing to commit.
 func (s *shard) turn(ctx context.Context) (committed bool, err error) {
 	began := time.Now()
-	if err := s.work(); err != nil {
+	// Many reads from a slow disk take long, and one from a disk that hangs never ends.
+	if err := s.within(30*s.p.stuck, "reading the customers of a cycle", s.work); err != nil {
 		return false, err
 	}
 	if len(s.cycle.out) == 0 && s.cycle.consumed == 0 && !s.overlay.changes() && !s.adopted.news && !s.bareDue() {
@@ -222,7 +223,7 @@ func (s *shard) consume(r *kgo.Record) error {
 	if r.Offset < next[r.Partition] {
 		return fmt.Errorf("input %s/%d went back from %d to %d", r.Topic, r.Partition, next[r.Partition], r.Offset)
 	}
-	next[r.Partition] = r.Offset + 1
+	next[r.Partition], s.epochs[r.Topic][r.Partition] = r.Offset+1, r.LeaderEpoch
 	if r.Attrs.IsControl() {
 		return nil
 	}

@@ -194,7 +194,7 @@ func TestSameIdentity(t *testing.T) {
 		if err == nil || err.Error() != "another process uses the identity of data directory data: was it copied? remove identity.json from the copy" {
 			t.Errorf("run: %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Error("both go on")
 	}
 	cancel()
@@ -205,7 +205,7 @@ func TestSameIdentity(t *testing.T) {
 // eventually polls a condition that does not come with a change of the status.
 func eventually(t *testing.T, what string, until func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -213,7 +213,7 @@ func eventually(t *testing.T, what string, until func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("not within 30s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

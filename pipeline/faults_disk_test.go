@@ -321,7 +321,7 @@ func TestDiskStuck(t *testing.T) {
 		if err == nil || !strings.HasSuffix(err.Error(), ": is the disk full or broken?") {
 			t.Errorf("run: %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Errorf("the process goes on: %+v", p.Status())
 	}
 	close(disk.heal)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -75,22 +74,14 @@ func TestSkipLost(t *testing.T) {
 			s.buy("o4")
 		}, "purchases/0@1", 0, 2},
 		{"tail lost", func(s *shop) { // as an unclean election does it: here by a checkpoint that is ahead
-			found, err := s.adm.ListTopics(s.t.Context(), "purchases")
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			ahead, err := json.Marshal(map[string]any{
-				"owner": "somebody", "cycle": 99, "made": s.pipe.made(1),
-				"inputs": map[string]any{"purchases": map[string]any{"topic_id": found["purchases"].ID.String(), "next": map[int32]int64{0: 7}}},
-			})
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			s.put("shop.changelog", 0, checkpointKey, string(ahead))
+			s.checkpointAt(7, nil)
 			s.buy("o2")
 			s.cut("purchases", 0, 1)
 			s.ends["purchases"][0] = 0
 		}, "purchases/0@7", 0, 1},
+		{"tail lost and written again", func(s *shop) {
+			s.rewritten()
+		}, "purchases/0@3", 0, 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newShop(t)
@@ -134,26 +125,91 @@ func TestSkipLost(t *testing.T) {
 	}
 }
 
-// TestInputTailLost stops on an input that ends before our position.
+// checkpointAt writes a checkpoint of shard 0 that has read so far, the last record under a leader epoch if there is one.
+func (s *shop) checkpointAt(next int64, epoch *int32) {
+	s.t.Helper()
+	found, err := s.adm.ListTopics(s.t.Context(), "purchases")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	at := map[string]any{"topic_id": found["purchases"].ID.String(), "next": map[int32]int64{0: next}}
+	if epoch != nil {
+		at["epochs"] = map[int32]int32{0: *epoch}
+	}
+	c, err := json.Marshal(map[string]any{"owner": "somebody", "cycle": 99, "made": s.pipe.made(1), "inputs": map[string]any{"purchases": at}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.put("shop.changelog", 0, checkpointKey, string(c))
+}
+
+// rewritten is an input that was cut after its first record and has grown again under another leader, beyond our position 3:
+// of what we have read there, the leader knows that nothing of it was kept.
+func (s *shop) rewritten() {
+	s.t.Helper()
+	before := s.cluster.PartitionInfo("purchases", 0)
+	if err := s.cluster.MoveTopicPartition("purchases", 0, before.Leader); err != nil { // begins an epoch
+		s.t.Fatal(err)
+	}
+	for _, id := range []string{"o2", "o3", "o4"} {
+		s.buy(id)
+	}
+	s.checkpointAt(3, &before.Epoch)
+}
+
+// TestInputTailLost stops on an input that ends before our position, or did when it was cut.
 func TestInputTailLost(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		lose func(s *shop)
+		why  string
+	}{
+		{"short", func(s *shop) { s.checkpointAt(7, nil) }, "input purchases/0 ends at 1, before our position 7: it has lost records that were processed"},
+		{"written again", (*shop).rewritten, "input purchases/0 was cut at 1 and written again, before our position 3: it has lost records that were processed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShop(t)
+			s.start()
+			s.buy("o1")
+			s.read(0, 1)
+			s.stop()
+			c.lose(s)
+			s.start()
+			s.stopped(0, "input_truncated", c.why)
+			s.read(1)
+		})
+	}
+}
+
+// TestEpochsAreKept: what is committed says under which leaders it was read, whatever moves the position.
+func TestEpochsAreKept(t *testing.T) {
 	s := newShop(t)
 	s.start()
 	s.buy("o1")
 	s.read(0, 1)
+	lead := s.cluster.PartitionInfo("purchases", 0)
+	if err := s.cluster.MoveTopicPartition("purchases", 0, lead.Leader); err != nil {
+		t.Fatal(err)
+	}
+	s.buy("o2")
+	s.read(0, 1)
+	v, err := s.pipe.View(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := v.Mark.Inputs["purchases"], map[int32]int32{0: lead.Epoch + 1}; !maps.Equal(got.Epochs, want) || got.Next[0] != 2 {
+		t.Errorf("committed at %v under %v, want 2 under %v", got.Next, got.Epochs, want)
+	}
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
 	s.stop()
-	found, err := s.adm.ListTopics(t.Context(), "purchases")
-	if err != nil {
-		t.Fatal(err)
+	s.start() // nothing was cut
+	s.buy("o3")
+	s.read(0, 1)
+	if n := s.orders(0); n != 3 {
+		t.Errorf("%d orders", n)
 	}
-	ahead := fmt.Sprintf(`{"owner":"somebody","cycle":99,"inputs":{"purchases":{"topic_id":%q,"next":{"0":7}}}}`, found["purchases"].ID)
-	made, err := json.Marshal(s.pipe.made(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.put("shop.changelog", 0, checkpointKey, strings.TrimSuffix(ahead, "}")+`,"made":`+string(made)+"}")
-	s.start()
-	s.stopped(0, "input_truncated", "input purchases/0 ends at 1, before our position 7: it has lost records that were processed")
-	s.read(1)
 }
 
 // begin publishes a new epoch.

@@ -28,7 +28,7 @@ func endsStuck(t *testing.T, p *Pipeline, disk *sick) {
 		if err == nil || !strings.HasSuffix(err.Error(), ": is the disk full or broken?") {
 			t.Errorf("run: %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Errorf("the process goes on: ready %v, %+v", p.Ready(), p.Status())
 	}
 	close(disk.heal)
@@ -47,6 +47,23 @@ func TestDiskStuckAtClose(t *testing.T) {
 			if shard == 0 && step == AfterApply && disk.stuck.CompareAndSwap(false, true) {
 				return errDiverged
 			}
+			return nil
+		}
+	}), disk)
+}
+
+// TestDiskStuckInQuiet has a disk that no longer answers while little happens: no write ever waits for it but the regular one
+// of what is in memory.
+func TestDiskStuckInQuiet(t *testing.T) {
+	s := newShop(t)
+	disk := newSick()
+	s.disk, s.cfg.State.FlushEvery = disk, 1e8
+	s.cfg.State.Memtable = 64 << 10
+	s.buy("o1")
+	endsStuck(t, s.process(func(p *Pipeline) {
+		p.stuck = 300 * time.Millisecond
+		p.deps.Interrupt = func(shard int32, step Step) error {
+			disk.stuck.Store(disk.stuck.Load() || step == AfterApply)
 			return nil
 		}
 	}), disk)

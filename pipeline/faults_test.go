@@ -333,7 +333,7 @@ func TestReadyNeedsTheGroup(t *testing.T) {
 			return nil, errors.New("gone"), !back.Load() // the connection is closed
 		})
 	}
-	for limit := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) { // nothing is posted while nothing happens
+	for limit := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // nothing is posted while nothing happens
 		err := s.pipe.Ready()
 		if err != nil && strings.Contains(err.Error(), "the group has not answered for ") {
 			break

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -21,43 +22,85 @@ type lost struct {
 	why       string
 }
 
-// resumeAt are the offsets to go on from: those of the last checkpoint, where the inputs still have them.
-func (s *shard) resumeAt(ctx context.Context, look *layout) (next map[string]map[int32]int64, missing []lost, err error) {
+// resumeAt finds the offsets to go on from: those of the last checkpoint, where the inputs still have them.
+func (s *shard) resumeAt(ctx context.Context, look *layout) (missing []lost, err error) {
 	inputs := InputTopics(s.p.cfg)
 	starts, ends, err := bounds(ctx, s.adm, inputs)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	next = map[string]map[int32]int64{}
-	for _, topic := range inputs {
-		next[topic] = map[int32]int64{}
-		was := s.mark.Inputs[topic]
-		for n := s.id; n < look.partitions[topic]; n += look.shards {
-			start, _ := starts.Lookup(topic, n)
-			end, _ := ends.Lookup(topic, n)
-			at, known := was.Next[n]
-			gone := lost{topic: topic, partition: n, from: at, reason: "input_truncated"}
-			next[topic][n] = at
-			switch {
-			case !known:
-				next[topic][n] = start.Offset
-				continue
-			case was.TopicID != "" && was.TopicID != look.ids[topic]:
-				gone.reason, next[topic][n] = "input_recreated", start.Offset
-				gone.why = fmt.Sprintf("input topic %q was deleted and made again (id %s, was %s): its offsets mean other records now", topic, look.ids[topic], was.TopicID)
-			case at < start.Offset:
-				gone.records, next[topic][n] = start.Offset-at, start.Offset
-				gone.why = fmt.Sprintf("input %s/%d no longer has the records at our position: %d to %d were deleted before they were read", topic, n, at, start.Offset-1)
-			case at > end.Offset:
-				next[topic][n] = end.Offset
-				gone.why = fmt.Sprintf("input %s/%d ends at %d, before our position %d: it has lost records that were processed", topic, n, end.Offset, at)
-			default:
-				continue
+	asked := kadm.OffsetForLeaderEpochRequest{}
+	for topic, was := range s.mark.Inputs {
+		for n, epoch := range was.Epochs {
+			if was.TopicID == look.ids[topic] {
+				asked.Add(topic, n, epoch)
 			}
-			missing = append(missing, gone)
 		}
 	}
-	return next, missing, nil
+	heirs, err := epochEnds(ctx, s.adm, asked)
+	if err != nil {
+		return nil, err
+	}
+	s.next, s.epochs = map[string]map[int32]int64{}, map[string]map[int32]int32{}
+	for _, topic := range inputs {
+		s.next[topic], s.epochs[topic] = map[int32]int64{}, map[int32]int32{}
+		was := s.mark.Inputs[topic]
+		for n := s.id; n < look.partitions[topic]; n += look.shards {
+			at, known := was.Next[n]
+			gone := lost{topic: topic, partition: n, from: at, reason: "input_truncated"}
+			start, _ := starts.Lookup(topic, n)
+			end, _ := ends.Lookup(topic, n)
+			next, epoch := start.Offset, int32(-1)
+			switch heir, asked := heirs[topic][n]; {
+			case !known:
+			case was.TopicID != "" && was.TopicID != look.ids[topic]:
+				gone.reason = "input_recreated"
+				gone.why = fmt.Sprintf("input topic %q was deleted and made again (id %s, was %s): its offsets mean other records now", topic, look.ids[topic], was.TopicID)
+			case at < start.Offset:
+				gone.records = start.Offset - at
+				gone.why = fmt.Sprintf("input %s/%d no longer has the records at our position: %d to %d were deleted before they were read", topic, n, at, start.Offset-1)
+			case at > end.Offset:
+				next = end.Offset
+				gone.why = fmt.Sprintf("input %s/%d ends at %d, before our position %d: it has lost records that were processed", topic, n, end.Offset, at)
+			case asked && heir < at:
+				next = max(heir, start.Offset)
+				gone.why = fmt.Sprintf("input %s/%d was cut at %d and written again, before our position %d: it has lost records that were processed", topic, n, heir, at)
+			default:
+				next = at
+				if e, ok := was.Epochs[n]; ok {
+					epoch = e
+				}
+			}
+			s.next[topic][n], s.epochs[topic][n] = next, epoch
+			if gone.why != "" {
+				missing = append(missing, gone)
+			}
+		}
+	}
+	return missing, nil
+}
+
+// epochEnds are the offsets at which the records of leader epochs end, by topic and partition (KIP-101): before a record of
+// such an epoch that was read, if the log was cut since. What the leader does not know is left out.
+func epochEnds(ctx context.Context, adm *kadm.Client, asked kadm.OffsetForLeaderEpochRequest) (map[string]map[int32]int64, error) {
+	if len(asked) == 0 {
+		return nil, nil
+	}
+	found, err := adm.OffsetForLeaderEpoch(ctx, asked)
+	ends := map[string]map[int32]int64{}
+	for topic, partitions := range found {
+		ends[topic] = map[int32]int64{}
+		for n, is := range partitions {
+			if is.EndOffset >= 0 {
+				ends[topic][n] = is.EndOffset
+			}
+			err = errors.Join(err, is.Err)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the end of a leader epoch: %w", err)
+	}
+	return ends, nil
 }
 
 // bounds are the first offsets of topics and those after the last.

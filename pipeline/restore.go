@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
@@ -81,25 +81,14 @@ func (s *shard) verify(ctx context.Context, was *store.Mark, first *kgo.Record) 
 		}
 		return nil
 	}
-	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
-	req.ReplicaID = -1
-	t, p := kmsg.NewOffsetForLeaderEpochRequestTopic(), kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
-	t.Topic, p.Partition, p.LeaderEpoch = changelogTopic(s.p.cfg.App), s.id, was.Epoch
-	t.Partitions = append(t.Partitions, p)
-	req.Topics = append(req.Topics, t)
-	resp, err := req.RequestWith(ctx, s.cl)
+	topic, asked := changelogTopic(s.p.cfg.App), kadm.OffsetForLeaderEpochRequest{}
+	asked.Add(topic, s.id, was.Epoch)
+	ends, err := epochEnds(ctx, s.adm, asked)
 	if err != nil {
-		return fmt.Errorf("ask for the end of a leader epoch: %w", err)
+		return err
 	}
-	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return errors.New("ask for the end of a leader epoch: empty answer")
-	}
-	got := resp.Topics[0].Partitions[0]
-	if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
-		return fmt.Errorf("ask for the end of a leader epoch: %w", err)
-	}
-	if got.EndOffset <= was.Offset { // -1: the epoch is unknown
-		return fmt.Errorf("%w: leader epoch %d ends at offset %d, the store is at %d", errDiverged, was.Epoch, got.EndOffset, was.Offset)
+	if end, known := ends[topic][s.id]; !known || end <= was.Offset {
+		return fmt.Errorf("%w: leader epoch %d ends at offset %d, the store is at %d", errDiverged, was.Epoch, end, was.Offset)
 	}
 	return nil
 }

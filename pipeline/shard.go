@@ -43,8 +43,9 @@ type shard struct {
 	silence horizon
 	pending []*kgo.Record                // polled, not yet in a cycle
 	unread  []*kgo.ErrDecompressTooLarge // batches that came up after them and cannot be read
-	next    map[string]map[int32]int64
-	missing []lost // of the inputs, until a cycle has told it
+	next    map[string]map[int32]int64   // offsets of the inputs, by topic and partition
+	epochs  map[string]map[int32]int32   // of the leaders who wrote the records before them; -1 where nobody knows
+	missing []lost                       // of the inputs, until a cycle has told it
 	poison  *poisoned
 }
 
@@ -154,6 +155,14 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if err := s.goOn(set); err != nil {
 		return nil, err
 	}
+	// Restoring may have taken long: an input that was made again meanwhile would be taken for the one that was.
+	if look, err = lookAround(ctx, s.adm, p.cfg); err != nil {
+		return nil, err
+	}
+	if topic := changelogTopic(p.cfg.App); look.ids[topic] != s.ids[topic] {
+		return nil, fmt.Errorf("topic %q was deleted and made again while it was read", topic)
+	}
+	s.ids = look.ids
 	return s, s.resume(soft, look)
 }
 
@@ -205,7 +214,7 @@ func (s *shard) open() (err error) {
 // resume turns the client from the changelog to the inputs, at the last checkpoint.
 func (s *shard) resume(ctx context.Context, look *layout) (err error) {
 	p := s.p
-	if s.next, s.missing, err = s.resumeAt(ctx, look); err != nil {
+	if s.missing, err = s.resumeAt(ctx, look); err != nil {
 		return err
 	}
 	if len(s.missing) > 0 && p.cfg.Inputs.Lost == "stop" {
@@ -216,7 +225,7 @@ func (s *shard) resume(ctx context.Context, look *layout) (err error) {
 	for topic, at := range s.next {
 		from[topic] = map[int32]kgo.Offset{}
 		for n, next := range at {
-			from[topic][n] = kgo.NewOffset().At(next)
+			from[topic][n] = kgo.NewOffset().At(next).WithEpoch(s.epochs[topic][n]) // the client looks whether it was cut since
 		}
 	}
 	if s.dec, err = newDecoder(p.cfg); err != nil {

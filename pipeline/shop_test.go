@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"log/slog"
 	"strings"
 	"sync"
@@ -183,10 +184,18 @@ func (s *shop) crowd(n int) {
 	}
 }
 
+// patience is how long a test waits for what mostly takes milliseconds: a machine may be busy with others.
+var patience = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("ASIDUO_PATIENCE")); err == nil {
+		return d
+	}
+	return time.Minute
+}()
+
 // await waits for a condition of the process.
 func (s *shop) await(what string, until func() bool) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	if err := s.pipe.Wait(ctx, until); err != nil {
 		s.t.Fatalf("waiting for %s: %v; %+v", what, err, s.pipe.Status())

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -70,9 +71,10 @@ func (s *shard) ask(ctx context.Context) {
 		if a.err = errors.Join(err, ends.Error()); a.err == nil {
 			a.err = s.samePartitions(ctx)
 		}
-		for p, end := range ends[topic] {
-			if p%s.p.Shards() == s.id {
-				a.ends[p] = end.Offset
+		for p := s.id; p < s.purchases; p += s.p.Shards() {
+			end, ok := ends.Lookup(topic, p)
+			if a.ends[p] = end.Offset; !ok {
+				a.err = errors.Join(a.err, fmt.Errorf("nobody says where %s/%d ends", topic, p))
 			}
 		}
 		reply <- a

@@ -26,7 +26,7 @@ func (s *shard) leap(unread []*kgo.ErrDecompressTooLarge) {
 func (s *shard) skip(b *kgo.ErrDecompressTooLarge) {
 	c, next := &s.cycle, s.next[b.Topic]
 	first, last := max(b.Offset, next[b.Partition]), b.NextOffset-1
-	next[b.Partition] = b.NextOffset
+	next[b.Partition], s.epochs[b.Topic][b.Partition] = b.NextOffset, b.Epoch
 	c.consumed++
 	bad := rejectf(batchTooLarge, "the batch of the offsets %d to %d unpacks to more than %d bytes", first, last, maxBatchBytes(s.p.cfg))
 	s.p.log.Warn("a batch is skipped: see the dead letters", "shard", s.id, "topic", b.Topic, "partition", b.Partition, "why", bad.detail)

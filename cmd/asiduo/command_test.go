@@ -208,7 +208,7 @@ func TestLookingAtState(t *testing.T) {
 	for i := range 8 {
 		ids = append(ids, fmt.Sprintf("c/%d", i))
 		w.buy(ids[i], "o1", time.Now())
-		w.expect(5*time.Second, ids[i], "", "new", "order")
+		w.expect(ids[i], "", "new", "order")
 	}
 	eventually(t, "all are in the stores, which are written after the transactions", func() bool {
 		return strings.Count(command(t, "state", "scan", "-c", s.file).out, "\n") == len(ids)
@@ -297,7 +297,7 @@ func TestReplayTwice(t *testing.T) {
 		was = scan.out
 	}
 	w.buy("c1", "new", time.Now())
-	if c := w.expect(5*time.Second, "c1", "new", "potential_loyalist", "order"); c.Sequence != 1 {
+	if c := w.expect("c1", "new", "potential_loyalist", "order"); c.Sequence != 1 {
 		t.Errorf("the first announced change has number %d", c.Sequence)
 	}
 }

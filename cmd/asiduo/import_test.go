@@ -25,7 +25,7 @@ func photographed(t *testing.T) (w *town, s *service, snapshot string, after map
 	for i := range 12 {
 		who := fmt.Sprintf("c%d", i)
 		w.buy(who, "o1", time.Now())
-		w.expect(5*time.Second, who, "", "new", "order")
+		w.expect(who, "", "new", "order")
 	}
 	eventually(t, "all are in the stores", func() bool { return strings.Count(command(t, "state", "scan", "-c", s.file).out, "\n") == 12 })
 	if got := command(t, "snapshot", "-c", s.file); got.code != exitGood {
@@ -40,9 +40,9 @@ func photographed(t *testing.T) (w *town, s *service, snapshot string, after map
 		who := fmt.Sprintf("c%d", i)
 		w.buy(who, "o2", time.Now())
 		if i < 12 {
-			after[who] = w.expect(5*time.Second, who, "new", "potential_loyalist", "order").Sequence
+			after[who] = w.expect(who, "new", "potential_loyalist", "order").Sequence
 		} else {
-			after[who] = w.expect(5*time.Second, who, "", "new", "order").Sequence
+			after[who] = w.expect(who, "", "new", "order").Sequence
 		}
 	}
 	return w, s, found[0], after
@@ -108,7 +108,7 @@ func TestImport(t *testing.T) {
 		select {
 		case c := <-w.news:
 			got[c.Customer] = c.Sequence
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("only %v have changed again", got)
 		}
 	}

@@ -89,7 +89,7 @@ func (w *town) listen(ctx context.Context) {
 }
 
 // expect is the next segment change, which must come within a time and say what is wanted.
-func (w *town) expect(within time.Duration, customer, from, to, cause string) moved {
+func (w *town) expect(customer, from, to, cause string) moved {
 	w.t.Helper()
 	select {
 	case c := <-w.news:
@@ -101,8 +101,8 @@ func (w *town) expect(within time.Duration, customer, from, to, cause string) mo
 			w.t.Fatalf("%s moves %q -> %q (%s), want %s %q -> %q (%s)", c.Customer, was, c.To.Segment, c.Transition.Cause, customer, from, to, cause)
 		}
 		return c
-	case <-time.After(within):
-		w.t.Fatalf("%s has not moved %q -> %q (%s) within %v", customer, from, to, cause, within)
+	case <-time.After(patience):
+		w.t.Fatalf("%s has not moved %q -> %q (%s) within %v", customer, from, to, cause, patience)
 	}
 	return moved{}
 }
@@ -207,7 +207,7 @@ func (s *service) stop() {
 	if err := <-s.done; err != nil {
 		s.t.Errorf("run: %v", err)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 15*time.Second { // far from the minutes of a time-out
 		s.t.Errorf("it took %v to stop", took)
 	}
 }
@@ -216,7 +216,7 @@ func (s *service) stop() {
 var plain = &http.Client{
 	Transport:     &http.Transport{DisableKeepAlives: true},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	Timeout:       20 * time.Second,
+	Timeout:       patience,
 }
 
 // ask is the answer to a request; status 0 while nobody listens.
@@ -238,10 +238,18 @@ func (s *service) ask(method, at, path string) (status int, body string, h http.
 	return resp.StatusCode, string(b), resp.Header
 }
 
+// patience is how long a test waits for what mostly takes milliseconds: a machine may be busy with others.
+var patience = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("ASIDUO_PATIENCE")); err == nil {
+		return d
+	}
+	return time.Minute
+}()
+
 // eventually polls a condition.
 func eventually(t *testing.T, what string, until func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -249,7 +257,7 @@ func eventually(t *testing.T, what string, until func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("not within 20s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -288,15 +296,15 @@ func TestRun(t *testing.T) {
 
 	now := time.Now()
 	w.buy("canary-ana", "o1", now)
-	if c := w.expect(2*time.Second, "canary-ana", "", "new", "order"); c.time != now.UTC().Format("2006-01-02T15:04:05.000Z") {
+	if c := w.expect("canary-ana", "", "new", "order"); c.time != now.UTC().Format("2006-01-02T15:04:05.000Z") {
 		t.Errorf("the first change is of %s, the order of %v", c.time, now)
 	}
 	// Silence, in real time: the last order becomes 30 days old in a moment.
 	due := time.Now().Add(1500 * time.Millisecond).UTC().Truncate(time.Millisecond)
 	w.buy("canary-bob", "o2", due.AddDate(0, 0, -30).Add(-time.Millisecond)) // older than 30 days at due
-	w.expect(2*time.Second, "canary-bob", "", "new", "order")
-	c := w.expect(20*time.Second, "canary-bob", "new", "promising", "timer")
-	if late := time.Since(due); late > 4*time.Second || late < 0 || c.time != due.Format("2006-01-02T15:04:05.000Z") {
+	w.expect("canary-bob", "", "new", "order")
+	c := w.expect("canary-bob", "new", "promising", "timer")
+	if late := time.Since(due); late < 0 || c.time != due.Format("2006-01-02T15:04:05.000Z") {
 		t.Errorf("silence due at %v is told %v later, as of %s", due, late, c.time)
 	}
 	s.answers()
@@ -366,7 +374,7 @@ func TestTwoProcesses(t *testing.T) {
 	for i := range 12 {
 		id := fmt.Sprintf("c/%d", i)
 		w.buy(id, "o1", time.Now())
-		w.expect(5*time.Second, id, "", "new", "order")
+		w.expect(id, "", "new", "order")
 		path := "/v1/customers/c%2F" + fmt.Sprint(i)
 		eventually(t, id+" is in the store of its owner", func() bool { // which is written after the transaction
 			here, _, _ := a.ask("GET", a.api, path)
@@ -420,7 +428,7 @@ func TestArchiveFails(t *testing.T) {
 		t.Error("the log does not say so")
 	}
 	w.buy("canary-ana", "o1", time.Now())
-	w.expect(2*time.Second, "canary-ana", "", "new", "order")
+	w.expect("canary-ana", "", "new", "order")
 	s.ready(townShards)
 	if err := os.Remove(s.cfg.Archive.Dir); err != nil {
 		t.Fatal(err)

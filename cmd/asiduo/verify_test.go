@@ -42,7 +42,7 @@ func TestVerify(t *testing.T) {
 	for i := range 8 {
 		who := fmt.Sprintf("c%d", i)
 		w.buy(who, "o1", time.Now())
-		w.expect(5*time.Second, who, "", "new", "order")
+		w.expect(who, "", "new", "order")
 	}
 	eventually(t, "all are in the stores", func() bool { return strings.Count(command(t, "state", "scan", "-c", s.file).out, "\n") == 8 })
 	good := func() {

@@ -93,10 +93,12 @@ type Made struct {
 	Zone        string `json:"zone"`
 }
 
-// InputPositions are the next offsets to read of one input, by partition.
+// InputPositions are the next offsets to read of one input, by partition, and the leader epochs of the records before
+// them, where they are known: with both it can be seen that the input was cut and written again (KIP-101).
 type InputPositions struct {
 	TopicID string          `json:"topic_id"`
 	Next    map[int32]int64 `json:"next"`
+	Epochs  map[int32]int32 `json:"epochs,omitempty"`
 }
 
 // Position is where a checkpoint lies in the changelog.
