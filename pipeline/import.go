@@ -17,6 +17,7 @@ import (
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/pipeline/transaction"
+	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
 )
 
@@ -82,6 +83,9 @@ func (m *Importing) look(ctx context.Context, set parameters.Set) error {
 	if err := m.made(look.shards, set.Epoch.Epoch); err != nil {
 		return err
 	}
+	if err := m.published(&set); err != nil {
+		return err
+	}
 	if !m.Resumed {
 		if err := m.empty(ctx, look.shards); err != nil {
 			return err
@@ -102,6 +106,22 @@ func (m *Importing) made(shards int32, epoch int) error {
 		}
 		if m.Epoch = was.Epoch; was.Epoch != m.from.Parts[0].Checkpoint.Made.Epoch {
 			return errors.New("the parts of the snapshot are of different epochs")
+		}
+	}
+	return nil
+}
+
+// published refuses a snapshot whose customers stand under parameters that nobody knows any more.
+func (m *Importing) published(set *parameters.Set) error {
+	for _, p := range m.from.Parts {
+		stand := []state.Versions{versioned(p.Checkpoint.Versions)}
+		if p.Checkpoint.Sweep != nil {
+			stand = append(stand, versioned(p.Checkpoint.Sweep.Was))
+		}
+		for _, v := range stand {
+			if _, err := Parameters(m.cfg, set, v); err != nil {
+				return fmt.Errorf("the snapshot is of customers under parameters that are gone: %w: was the topic of the parameters lost too?", err)
+			}
 		}
 	}
 	return nil

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,20 +78,25 @@ func (d *doctor) inputs(ctx context.Context) {
 		return
 	}
 	behind := int64(0)
-	for _, shard := range d.positions {
-		for _, topic := range inputs {
-			ms, _ := strconv.ParseInt(is[topic]["retention.ms"], 10, 64)
-			for _, p := range keysOf(shard.Inputs[topic].Next) {
-				next := shard.Inputs[topic].Next[p]
-				start, _ := starts.Lookup(topic, p)
-				end, _ := ends.Lookup(topic, p)
-				behind += max(0, end.Offset-next)
-				switch {
-				case start.Offset > next:
-					d.fault("retention", "\"asiduo reset\" starts over from what is there", "%s/%d begins at offset %d, our position is %d: %d records were deleted before they were read", topic, p, start.Offset, next, start.Offset-next)
-				case end.Offset > next && ms > 0:
-					d.headroom(ctx, topic, p, next, end.Offset, time.Duration(ms)*time.Millisecond)
-				}
+	for _, topic := range inputs {
+		ms, _ := strconv.ParseInt(is[topic]["retention.ms"], 10, 64)
+		read := map[int32]int64{}
+		for _, shard := range d.positions {
+			maps.Copy(read, shard.Inputs[topic].Next)
+		}
+		for _, p := range slices.Sorted(maps.Keys(starts[topic])) {
+			start, _ := starts.Lookup(topic, p)
+			end, _ := ends.Lookup(topic, p)
+			next, known := read[p]
+			if !known {
+				next = start.Offset
+			}
+			behind += max(0, end.Offset-next)
+			switch {
+			case start.Offset > next:
+				d.fault("retention", "\"asiduo reset\" starts over from what is there", "%s/%d begins at offset %d, our position is %d: %d records were deleted before they were read", topic, p, start.Offset, next, start.Offset-next)
+			case end.Offset > next && ms > 0:
+				d.headroom(ctx, topic, p, next, end.Offset, time.Duration(ms)*time.Millisecond)
 			}
 		}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -242,6 +241,3 @@ func (d *doctor) group(ctx context.Context) {
 	}
 	d.ok("group", "%d processes: %s", len(members), strings.Join(list, "; "))
 }
-
-// keysOf are a map's keys in their order.
-func keysOf(m map[int32]int64) []int32 { return slices.Sorted(maps.Keys(m)) }

@@ -67,10 +67,7 @@ func TestImport(t *testing.T) {
 	if got := command(t, "init", "-c", s.file); got.code != exitGood {
 		t.Fatalf("init: %+v", got)
 	}
-	loaded, err := archive.Load(t.Context(), snapshot)
-	if err != nil {
-		t.Fatal(err)
-	}
+	loaded := loadedFrom(t, snapshot)
 	unfinished := "an import of " + snapshot + " has begun and is not finished: run \"asiduo import\" again"
 	reached, steps := map[string]int{}, 0
 	for died := true; died; steps++ {
@@ -119,6 +116,15 @@ func TestImport(t *testing.T) {
 	s.stop()
 }
 
+func loadedFrom(t *testing.T, snapshot string) *archive.Loaded {
+	t.Helper()
+	loaded, err := archive.Load(t.Context(), snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded
+}
+
 // TestImportRefuses are snapshots that would not lead to the state that was lost.
 func TestImportRefuses(t *testing.T) {
 	w, s, snapshot, _ := photographed(t)
@@ -151,12 +157,15 @@ func TestImportRefuses(t *testing.T) {
 	}
 	try("the snapshot was made with another currency than the configuration has now: change it back", with("EUR", "USD"), snapshot)
 	try("snapshot nowhere: it has no _SUCCESS: it is not whole, or no snapshot", s.file, "nowhere")
+	unheard := snapshotOf(t.Context(), snapshot, loadedFrom(t, snapshot))
+	unheard.Parts[1].Checkpoint.Versions.Rules = 7
+	if _, err := pipeline.PlanImport(t.Context(), adm, pipeline.Connector(s.cfg.Kafka), s.cfg, unheard); err == nil ||
+		err.Error() != "the snapshot is of customers under parameters that are gone: version 7 of the rules is not published: was the topic of the parameters lost too?" {
+		t.Errorf("import under unknown rules: %v", err)
+	}
 	// The last record that the snapshot has not seen is also gone.
 	place := w.place([]byte("c9"), townShards)
-	loaded, err := archive.Load(t.Context(), snapshot)
-	if err != nil {
-		t.Fatal(err)
-	}
+	loaded := loadedFrom(t, snapshot)
 	next := loaded.Parts[place].Inputs["purchases"].Next[place]
 	cut := kadm.Offsets{}
 	cut.AddOffset("purchases", place, next+1, -1)

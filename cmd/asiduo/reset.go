@@ -87,7 +87,8 @@ What subscribers will see:
 - the first change of each customer comes with "from": null
 `, app, r.To)
 	if profiles {
-		fmt.Fprintln(out, "- profiles are overwritten one after the other as the inputs are read; those of customers who are not in the inputs any more are removed now, by null values")
+		fmt.Fprintln(out, "- profiles are overwritten one after the other as the inputs are read; those of customers who are not in the inputs any more are removed now, by null values;"+
+			" where all records of a customer that are left become dead letters, the old profile stays")
 	}
 	fmt.Fprint(out, "- what was written before stays where it is; dead letters are written again\n\n")
 }

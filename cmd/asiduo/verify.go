@@ -98,8 +98,15 @@ func verifyShard(ctx context.Context, cfg config.Config, shard int32, temp strin
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
 	if view.Mark.Owner == "" {
-		fmt.Fprintf(out, "shard %d: the store is empty\n", shard)
-		return true, nil
+		bare, err := is.Bare()
+		if err == nil && bare {
+			fmt.Fprintf(out, "shard %d: the store is empty\n", shard)
+		} else if err == nil {
+			tellVerified(out, shard, view.Mark, &pipeline.Verified{Differences: []pipeline.Difference{{
+				What: "checkpoint", How: "it has records and no checkpoint: a restore is under way, or was interrupted, and begins anew",
+			}}}, show)
+		}
+		return bare, err
 	}
 	cl, adm, err := admin(ctx, cfg.Kafka)
 	if err != nil {
