@@ -155,15 +155,7 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if err := s.goOn(set); err != nil {
 		return nil, err
 	}
-	// Restoring may have taken long: an input that was made again meanwhile would be taken for the one that was.
-	if look, err = lookAround(ctx, s.adm, p.cfg); err != nil {
-		return nil, err
-	}
-	if topic := changelogTopic(p.cfg.App); look.ids[topic] != s.ids[topic] {
-		return nil, fmt.Errorf("topic %q was deleted and made again while it was read", topic)
-	}
-	s.ids = look.ids
-	return s, s.resume(soft, look)
+	return s, s.resume(soft)
 }
 
 // open opens the store and the client. A store that does not open is set aside: the changelog has everything.
@@ -212,8 +204,17 @@ func (s *shard) open() (err error) {
 }
 
 // resume turns the client from the changelog to the inputs, at the last checkpoint.
-func (s *shard) resume(ctx context.Context, look *layout) (err error) {
+func (s *shard) resume(ctx context.Context) error {
 	p := s.p
+	// Restoring may have taken long: an input that was made again meanwhile would be taken for the one that was.
+	look, err := lookAround(ctx, s.adm, p.cfg)
+	if err != nil {
+		return err
+	}
+	if topic := changelogTopic(p.cfg.App); look.ids[topic] != s.ids[topic] {
+		return fmt.Errorf("topic %q was deleted and made again while it was read", topic)
+	}
+	s.ids = look.ids
 	if s.missing, err = s.resumeAt(ctx, look); err != nil {
 		return err
 	}

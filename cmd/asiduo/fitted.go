@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -38,6 +39,10 @@ func useFit(m *parameters.Model, f *fit.File, cfg config.Config, out io.Writer) 
 		m.Percentiles = f.Percentiles
 	}
 	switch p := f.Churn.Params; {
+	case f.Data.FreeOrders:
+		return errors.New("--from: it counts orders of nothing, which the pipeline does not: fit without --free-orders")
+	case f.Data.Zone != "" && f.Data.Zone != cfg.Time.Zone:
+		return fmt.Errorf("--from: its days are those of %s, the pipeline's are those of %s: fit with the configuration", f.Data.Zone, cfg.Time.Zone)
 	case f.Churn.Status != fit.Good:
 		m.Method = "heuristic"
 		_, err := fmt.Fprintf(out, "%s is %s (%s): the heuristic with a gap of %.4g days is proposed\n", f.Churn.Method, f.Churn.Status, f.Churn.Reason, m.Params.ShopGapDays)

@@ -81,19 +81,22 @@ func TestPublish(t *testing.T) {
 
 	refused(t, exitUsage, "--from: open nowhere.json: no such file or directory", "model", "publish", "-c", heuristic, "--from", "nowhere.json")
 	refused(t, exitUsage, fmt.Sprintf("--from %s: not a file of parameters: invalid character 'a' looking for beginning of value", heuristic), "model", "publish", "-c", heuristic, "--from", heuristic)
-	learn := func(model, until string) string {
+	learn := func(model, until string, more ...string) string {
 		name := filepath.Join(t.TempDir(), "model.json")
-		want(command(t, "fit", "--preset", "cdnow", "--input", "data/CDNOW_sample.txt.gz", "--until", until, "--births", "known", "--model", model, "--output", name))
+		want(command(t, append([]string{"fit", "--preset", "cdnow", "--input", "data/CDNOW_sample.txt.gz", "--until", until, "--births", "known", "--model", model, "--output", name}, more...)...))
 		return name
 	}
 	refused(t, exitUsage, "--from: bg_nbd is not among the methods of the pipeline: fit with --model mbg_nbd", "model", "publish", "-c", heuristic, "--from", learn("bg_nbd", "1997-09-30"))
+	refused(t, exitUsage, "--from: it counts orders of nothing, which the pipeline does not: fit without --free-orders", "model", "publish", "-c", heuristic, "--from", learn("mbg_nbd", "1997-09-30", "--free-orders"))
+	refused(t, exitUsage, "--from: its days are those of UTC, the pipeline's are those of Europe/Madrid: fit with the configuration",
+		"model", "publish", "-c", written(t, "asiduo.yaml", strings.Replace(string(text), "time: {", "time: {zone: Europe/Madrid, ", 1)), "--from", learn("mbg_nbd", "1997-09-30"))
 	otherHorizon := file("churn: {horizon_days: 60}\n")
 	want(command(t, "model", "publish", "-c", otherHorizon, "--from", learn("mbg_nbd", "1997-09-30"), "--dry-run"),
 		"its proof is about 90 days, the horizon is 60: fit with the configuration for percentiles and calibration")
 	few := learn("mbg_nbd", "1997-01-10")
 	want(command(t, "model", "publish", "-c", heuristic, "--from", few, "--yes"), "mbg_nbd is insufficient_data (", "the heuristic with a gap of", "version 3 of the model is published")
 	enough := learn("mbg_nbd", "1998-02-15")
-	want(command(t, "model", "publish", "-c", heuristic, "--from", enough, "--dry-run"), "mbg_nbd, fitted to 2349 customers of data/CDNOW_sample.txt.gz from 1997-01-01 to 1998-02-15", "8 customers in 4 of 4 shards", "calibration isotonic; held out: AUC 0.799, ECE 0.019; confidence high",
+	want(command(t, "model", "publish", "-c", heuristic, "--from", enough, "--dry-run"), "mbg_nbd, fitted to 2349 customers of data/CDNOW_sample.txt.gz from 1997-01-01 to 1998-02-15", "8 customers in 4 of 4 shards", "calibration platt; held out: AUC 0.799, ECE 0.019; confidence high",
 		"no customer value: amounts are in USD, the pipeline counts in EUR")
 	want(command(t, "model", "publish", "-c", heuristic, "--from", enough, "--yes"), "version 4 of the model is published")
 	want(command(t, "model", "show", "-c", heuristic), `"version": 4,`, `"method": "mbg_nbd"`, `"r": 0.5`, `"status": "ok"`, `"customers": 2349`, `"sha256": "`,

@@ -10,6 +10,9 @@ import (
 	"github.com/asiduo/asiduo/state/model/fit"
 )
 
+// leastSlope is that of a map by Platt: with less it would say nearly the same of everybody, and turn their order around below 0.
+const leastSlope = 0.05
+
 // Pairs are probabilities that were stated and what happened.
 type Pairs struct {
 	P      []float64
@@ -20,10 +23,22 @@ func (s *Pairs) add(more Pairs) {
 	s.P, s.Active = append(s.P, more.P...), append(s.Active, more.Active...)
 }
 
-// LearnPlatt is Platt's map (1999): logistic regression on the logit, by Newton's method. The slope is kept above 0.
+// LearnPlatt is Platt's map (1999): logistic regression on the logit, by Newton's method with steps that are halved until they
+// are no worse (Lin, Lin & Weng 2007). The slope is kept from falling below leastSlope.
 func LearnPlatt(s Pairs) model.Map {
 	m := model.Map{Method: "platt", B: 1, Learnt: len(s.P)}
-	for range 50 {
+	climb(&m, s, false)
+	if m.B < leastSlope {
+		m.A, m.B = 0, leastSlope
+		climb(&m, s, true)
+	}
+	return m
+}
+
+// climb takes a map to the greatest likelihood; its slope stays if it is to.
+func climb(m *model.Map, s Pairs, level bool) {
+	at := likelihood(m, s)
+	for range 100 {
 		var ga, gb, haa, hab, hbb float64
 		for i, p := range s.P {
 			x := model.Logit(p)
@@ -32,17 +47,40 @@ func LearnPlatt(s Pairs) model.Map {
 			ga, gb = ga+d, gb+d*x
 			haa, hab, hbb = haa+w, hab+w*x, hbb+w*x*x
 		}
-		det := haa*hbb - hab*hab
-		if det <= 1e-12 {
-			break
+		haa, hbb = haa+1e-9, hbb+1e-9 // nothing to learn from: a small step
+		if level {
+			gb, hab = 0, 0
 		}
+		det := haa*hbb - hab*hab
 		da, db := (hbb*ga-hab*gb)/det, (haa*gb-hab*ga)/det
-		m.A, m.B = m.A+da, max(m.B+db, 0.05)
-		if math.Abs(da)+math.Abs(db) < 1e-12 {
-			break
+		from := *m
+		for {
+			m.A, m.B = from.A+da, from.B+db
+			if l := likelihood(m, s); l >= at && m.Check() == nil || l >= at && m.B < leastSlope {
+				if l-at < 1e-12*(1+math.Abs(at)) {
+					return
+				}
+				at = l
+				break
+			}
+			if da, db = da/2, db/2; math.Abs(da)+math.Abs(db) < 1e-9 {
+				*m = from
+				return
+			}
 		}
 	}
-	return m
+}
+
+// likelihood is the log likelihood of a map by Platt.
+func likelihood(m *model.Map, s Pairs) (l float64) {
+	for i, p := range s.P {
+		x := m.A + m.B*model.Logit(p)
+		if !s.Active[i] {
+			x = -x
+		}
+		l -= math.Log1p(math.Exp(-math.Abs(x))) + max(-x, 0)
+	}
+	return l
 }
 
 // LearnIsotonic is the non-decreasing map of least squares, by pooling adjacent violators; between the centres of its
@@ -77,83 +115,115 @@ func LearnIsotonic(s Pairs) model.Map {
 // Fitter estimates a model from customers as known at the end of a day; nil if they are too few.
 type Fitter func(known []Customer, day int32) model.Model
 
-// The origins: as long a horizon as is asked for, or half of what there is; the newest so that its outcome is just known,
-// older ones an eighth of the horizon before, as long as three eighths of the history are there to learn from.
+// The origins: over as long a horizon as is asked for, or a third of what there is, as long as a quarter of it is there to
+// learn from. The newest has an outcome that is just known at the cut; a map is tried there which was learnt from those whose
+// outcome was known there, a whole horizon before it and more. What wins is learnt from all of them and from those in between.
 const (
-	maxOrigins = 4
-	originStep = 8
+	maxOrigins = 4 // in each of the two groups
+	originStep = 8 // of a horizon
 )
+
+// origin is a cut before the cut, and what was foreseen there.
+type origin struct {
+	fit.Origin
+	pairs Pairs
+}
 
 // Calibrate learns a map from what models fitted at cuts before the cut foresaw and what then came, all of it up to the cut. It
 // is used only if it beats the raw probabilities at the newest origin by log loss, without costing the ranking.
 func Calibrate(known []Customer, cut, horizon int32, fitted Fitter) *fit.Calibration {
-	c := &fit.Calibration{Map: model.Map{Method: "none"}}
 	start := cut
 	for i := range known {
 		start = min(start, known[i].Days[0])
 	}
 	span := cut - start
-	days := min(horizon, span/2)
-	var pairs []Pairs
-	for k := range int32(maxOrigins) {
-		at := cut - days - k*max(1, days/originStep)
-		if at-start < span*3/8 || days < 1 {
+	days := min(horizon, span/3)
+	var at []origin // newest first
+	for _, k := range []int32{0, 1, 2, 3, originStep, originStep + 1, originStep + 2, originStep + 3} {
+		day := cut - days - k*max(1, days/originStep)
+		if k == originStep {
+			day = cut - 2*days
+		}
+		if days < 1 || day-start < span/4 {
 			break
 		}
-		then := Known(known, at)
-		m := fitted(then, at)
-		if m == nil {
+		o, ok := look(known, day, days, fitted)
+		if !ok {
 			break
 		}
-		var p Pairs
-		o := fit.Origin{Cut: at, Days: int(days), Customers: len(then)}
-		for i := range then {
-			h := then[i].History(at)
-			orders, _ := then[i].between(at, at+days)
-			p.P, p.Active = append(p.P, 1-m.NoOrder(h.X, h.TX, h.E, float64(days))), append(p.Active, orders > 0)
-			o.Active += int(indicator(orders > 0))
-		}
-		pairs, c.Origins = append(pairs, p), append(c.Origins, o)
+		at = append(at, o)
 	}
-	slices.Reverse(pairs)
-	slices.Reverse(c.Origins)
-	decide(c, pairs, int(days))
+	c := &fit.Calibration{Map: model.Map{Method: "none"}}
+	for _, o := range slices.Backward(at) {
+		c.Origins = append(c.Origins, o.Origin)
+	}
+	decide(c, at, days)
 	return c
 }
 
-// decide learns from the older origins, tries at the newest, and learns from all what has won.
-func decide(c *fit.Calibration, pairs []Pairs, days int) {
-	if len(pairs) < 2 {
-		c.Reason = fmt.Sprintf("%d cuts before the cut with enough to learn from, 2 are needed", len(pairs))
+// look is what is foreseen at an origin for the days after it, and what came; false if there is too little to learn from.
+func look(known []Customer, day, days int32, fitted Fitter) (o origin, ok bool) {
+	then := Known(known, day)
+	m := fitted(then, day)
+	if m == nil {
+		return o, false
+	}
+	o.Origin = fit.Origin{Cut: day, Days: int(days), Customers: len(then)}
+	for i := range then {
+		h := then[i].History(day)
+		orders, _ := then[i].between(day, day+days)
+		o.pairs.P, o.pairs.Active = append(o.pairs.P, 1-m.NoOrder(h.X, h.TX, h.E, float64(days))), append(o.pairs.Active, orders > 0)
+		o.Active += int(indicator(orders > 0))
+	}
+	return o, true
+}
+
+// decide tries maps at the newest origin, and learns the one that has won from all.
+func decide(c *fit.Calibration, at []origin, days int32) {
+	var before, all Pairs // whose outcome was known at the newest, and all
+	for _, o := range at {
+		all.add(o.pairs)
+		if o.Cut+days <= at[0].Cut {
+			before.add(o.pairs)
+		}
+	}
+	if len(before.P) == 0 {
+		c.Reason = fmt.Sprintf("a map needs two horizons of days to be learnt and tried on, and before them enough to fit a model to; there are %d", min(len(at), 1))
 		return
 	}
-	var older, all Pairs
-	for _, p := range pairs[:len(pairs)-1] {
-		older.add(p)
-	}
-	newest := pairs[len(pairs)-1]
-	all.add(older)
-	all.add(newest)
+	newest := at[0].pairs
 	learners := []struct {
 		name  string
 		learn func(Pairs) model.Map
 	}{{"none", func(Pairs) model.Map { return model.Map{Method: "none"} }}, {"platt", LearnPlatt}, {"isotonic", LearnIsotonic}}
 	best := 0
 	for i, l := range learners {
-		m := l.learn(older)
+		m := l.learn(before)
 		q := m.ApplyAll(newest.P)
 		p := probabilities(q, newest.Active)
 		c.Trials = append(c.Trials, fit.Trial{Method: l.name, LogLoss: p.LogLoss, Brier: p.Brier, ECE: p.ECE, AUC: ranking(q, newest.Active).AUC})
-		if t := c.Trials[i]; t.LogLoss < c.Trials[best].LogLoss && t.AUC >= c.Trials[0].AUC-maxAUCLoss {
+		if t := c.Trials[i]; t.LogLoss < c.Trials[best].LogLoss && t.AUC >= c.Trials[0].AUC-maxAUCLoss && gains(newest, q) {
 			best = i
 		}
 	}
 	c.Map = learners[best].learn(all)
-	c.Map.Days = days
+	c.Map.Days = int(days)
 	c.Reason = fmt.Sprintf("least log loss at the newest cut before the cut: %.4f, %.4f without a map", c.Trials[best].LogLoss, c.Trials[0].LogLoss)
 	if best == 0 {
-		c.Reason = fmt.Sprintf("no map beat the raw probabilities (log loss %.4f) at the newest cut before the cut", c.Trials[0].LogLoss)
+		c.Reason = fmt.Sprintf("no map beat the raw probabilities (log loss %.4f) by more than chance at the newest cut before the cut", c.Trials[0].LogLoss)
 	}
+}
+
+// gains says whether probabilities q have less log loss than those that were stated, by more than chance may make it look so:
+// one standard error of the mean difference.
+func gains(s Pairs, q []float64) bool {
+	var sum, squares float64
+	for i, p := range s.P {
+		d := logLoss(p, s.Active[i]) - logLoss(q[i], s.Active[i])
+		sum, squares = sum+d, squares+d*d
+	}
+	n := float64(len(q))
+	return sum > 0 && sum*sum > squares-sum*sum/n
 }
 
 // maxAUCLoss is how much ranking a map may cost.
