@@ -18,10 +18,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/asiduo/asiduo/sinks/events"
+	"github.com/asiduo/asiduo/state"
 )
 
-// TestBrokerErrors answers every kind of request of an owner with every kind of error, once each, also such that was
-// done all the same: what comes out is what would have come out without.
+// TestBrokerErrors answers the requests that an owner sends in every cycle or acquisition with every kind of error, once each,
+// also such that was done all the same: what comes out is what would have come out without. TestSim has the other kinds.
 func TestBrokerErrors(t *testing.T) {
 	ours := func(req kmsg.Request) bool { // the test writes too
 		p, ok := req.(*kmsg.ProduceRequest)
@@ -36,6 +37,7 @@ func TestBrokerErrors(t *testing.T) {
 	}
 	buy()
 	s.read(0, 1)
+	now := state.Instant(draftedAt)
 	for _, key := range []kmsg.Key{kmsg.Produce, kmsg.EndTxn, kmsg.InitProducerID, kmsg.Fetch, kmsg.ListOffsets} {
 		for _, e := range []*kerr.Error{
 			kerr.NotLeaderForPartition, kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress, kerr.ConcurrentTransactions,
@@ -47,8 +49,18 @@ func TestBrokerErrors(t *testing.T) {
 			if key == kmsg.InitProducerID { // only an acquisition sends it
 				s.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError})
 			}
+			if key == kmsg.ListOffsets { // where the inputs end is asked when an instant is over
+				now += state.Day / 24
+				s.clock.Set(now)
+			}
 			buy()
 			s.read(0, 1)
+			if key == kmsg.ListOffsets {
+				eventually(t, "the ends to be asked for", func() bool { return f.Hits() > 0 })
+			}
+			if f.Hits() == 0 {
+				t.Errorf("no %s was answered with %v", key.Name(), e)
+			}
 			f.Remove()
 		}
 	}

@@ -212,6 +212,10 @@ func TestQuintiles(t *testing.T) {
 				n := int64(math.Exp(r.NormFloat64()+8)) + 1
 				amounts = append(amounts, n)
 				w.write(w.order(fmt.Sprint("c", i), "o1", at, int(n), nil))
+				if i == 299 { // those who are there are counted again, once
+					w.read()
+					w.start("a", w.stop("a"), "", 0)
+				}
 			}
 			w.read()
 			w.play(state.Instant(at.UnixMilli()))

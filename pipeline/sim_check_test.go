@@ -505,7 +505,10 @@ func (w *world) keep(p *process) {
 			continue
 		}
 		if err := k.read(p.disk.mem, dir); err != nil {
-			w.note("%s, shard %d: %v", k.who, s, err) // the next to open it must rebuild it
+			w.note("%s, shard %d: %v", k.who, s, err)                        // the next to open it must rebuild it
+			if !p.disk.flawed && !errors.Is(err, pebble.ErrDBDoesNotExist) { // a crash may have come before there was one
+				w.t.Errorf("[store] %s, shard %d: it cannot be read, and nobody has touched its files: %v", k.who, s, err)
+			}
 			continue
 		}
 		w.kept = append(w.kept, k)

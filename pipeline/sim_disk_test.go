@@ -25,7 +25,7 @@ type disk struct {
 	low    bool // little is free
 	reads  int  // the next reads of tables fail
 	opens  int  // the next stores do not open
-	flawed bool // bits have been changed: a store that does not open is no surprise
+	flawed bool // we have changed or removed tables: a store that does not open is no surprise
 	hit    func(string)
 }
 

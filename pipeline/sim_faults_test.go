@@ -67,6 +67,7 @@ var faults = []fault{
 		if err := d.spoil(d.mem.Remove); err != nil {
 			w.t.Fatal(err)
 		}
+		d.flawed = true
 		w.start(p.name)
 	}},
 	{"cut connections", func(_ *world, p *process) { p.net.cut(false) }},
@@ -248,12 +249,12 @@ var refusals = []struct {
 	{kmsg.Produce, []*kerr.Error{kerr.NotLeaderForPartition, kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend, kerr.InvalidProducerEpoch, kerr.UnknownServerError, kerr.KafkaStorageError, kerr.MessageTooLarge, kerr.TopicAuthorizationFailed}},
 	{kmsg.InitProducerID, []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.ConcurrentTransactions, kerr.CoordinatorLoadInProgress, kerr.UnknownServerError}},
 	{kmsg.EndTxn, []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.ConcurrentTransactions, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.UnknownServerError, kerr.RequestTimedOut}},
-	{kmsg.AddPartitionsToTxn, []*kerr.Error{kerr.ConcurrentTransactions, kerr.NotCoordinator, kerr.InvalidProducerEpoch}},
 	{kmsg.Fetch, []*kerr.Error{kerr.NotLeaderForPartition, kerr.UnknownLeaderEpoch, kerr.KafkaStorageError}},
 	{kmsg.Metadata, []*kerr.Error{kerr.LeaderNotAvailable}},
 	{kmsg.ListOffsets, []*kerr.Error{kerr.NotLeaderForPartition, kerr.UnknownServerError}},
 	{kmsg.OffsetForLeaderEpoch, []*kerr.Error{kerr.NotLeaderForPartition, kerr.UnknownServerError}},
 	{kmsg.DescribeConfigs, []*kerr.Error{kerr.UnknownServerError}},
+	{kmsg.OffsetFetch, []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress}},
 	{kmsg.OffsetCommit, []*kerr.Error{kerr.IllegalGeneration, kerr.NotCoordinator}},
 	{kmsg.Heartbeat, []*kerr.Error{kerr.RebalanceInProgress, kerr.UnknownMemberID, kerr.NotCoordinator}},
 	{kmsg.JoinGroup, []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.UnknownMemberID}},
@@ -261,11 +262,24 @@ var refusals = []struct {
 	{kmsg.FindCoordinator, []*kerr.Error{kerr.CoordinatorNotAvailable}},
 }
 
+// unrefused are requests that the processes send and that are not refused here, and why.
+var unrefused = map[kmsg.Key]string{
+	kmsg.ApiVersions: "begins each connection, of which many are cut",
+	kmsg.LeaveGroup:  "ends a client: nothing waits for its answer",
+}
+
+// sendings are told what the processes ask of the brokers.
+type sendings struct{ hit func(string) }
+
+func (s sendings) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	s.hit("sent: " + kmsg.Key(key).Name())
+}
+
 // refuse makes the broker answer the next requests of a kind with an error. The test's own producers are left alone.
 func (w *world) refuse() {
 	r := refusals[(int(w.seed/2)+len(w.refusing))%len(refusals)] // in turn, so that none is left out
 	if len(w.refusing) > 0 && w.rng.IntN(2) == 0 {
-		r = refusals[w.rng.IntN(4)] // those of a transaction
+		r = refusals[w.rng.IntN(3)] // those of a transaction
 	}
 	f := kfake.Fault{Keys: []kmsg.Key{r.key}, Err: r.errors[w.rng.IntN(len(r.errors))], Count: 1 + w.rng.IntN(4), When: w.ours}
 	if r.key == kmsg.Produce && w.rng.IntN(2) == 0 { // the rest of the transaction is taken
@@ -273,8 +287,13 @@ func (w *world) refuse() {
 		f.Topic = own[w.rng.IntN(len(own))].Name
 	}
 	w.note("refuse %s %s %d times: %v", r.key.Name(), f.Topic, f.Count, f.Err)
-	w.refusing = append(w.refusing, w.cluster.Fault(f))
-	w.hit("refused: " + r.key.Name())
+	w.refusing = append(w.refusing, refusal{r.key, w.cluster.Fault(f)})
+}
+
+// refusal is a fault of the broker that has been set.
+type refusal struct {
+	key   kmsg.Key
+	fault *kfake.FaultHandle
 }
 
 // ours says whether a request is one of the processes', as far as it can be told.

@@ -57,6 +57,18 @@ func TestSim(t *testing.T) {
 			fmt.Printf("%7d  %s\n", seen[what], what)
 		}
 	}
+	refused := map[string]bool{}
+	for _, r := range refusals {
+		refused[r.key.Name()] = true
+	}
+	for key := range unrefused {
+		refused[key.Name()] = true
+	}
+	for what := range seen {
+		if name, sent := strings.CutPrefix(what, "sent: "); sent && !refused[name] {
+			t.Errorf("[coverage] the processes send %s, which no broker refuses here", name)
+		}
+	}
 	if n < 200 || t.Failed() {
 		return
 	}

@@ -66,7 +66,7 @@ type world struct {
 	disks    map[string]*disk
 	copies   map[string]*disk // old ones
 	kept     []kept
-	refusing []*kfake.FaultHandle
+	refusing []refusal
 
 	began  time.Time
 	mu     sync.Mutex
@@ -385,7 +385,7 @@ func (w *world) start(name string, traps ...*trap) {
 	p.net = newCable(w.network.DialContext, func(key kmsg.Key) { w.hit("lost answer: " + key.Name()) })
 	pipe, err := pipeline.New(w.cfg, pipeline.Deps{
 		Log: slog.New(&logger{w: w, name: name}), Registry: prometheus.NewRegistry(), FS: d, Manual: &w.clock,
-		Client:    []kgo.Opt{kgo.Dialer(p.net.dial)},
+		Client:    []kgo.Opt{kgo.Dialer(p.net.dial), kgo.WithHooks(sendings{w.hit})},
 		Interrupt: func(_ int32, at pipeline.Step) error { return p.at(at) },
 	})
 	if err != nil {
@@ -551,8 +551,11 @@ func (w *world) evict() {
 // heal ends all faults: whoever is dead lives again, and nobody is there twice.
 func (w *world) heal() {
 	w.note("heal")
-	for _, f := range w.refusing {
-		f.Remove()
+	for _, r := range w.refusing {
+		if r.fault.Hits() > 0 {
+			w.hit("refused: " + r.key.Name())
+		}
+		r.fault.Remove()
 	}
 	w.refusing = nil
 	w.endOpen()
