@@ -99,6 +99,7 @@ for name in "${mutants[@]}"; do
 				seed=$(grep -m1 -Po '^ *--- FAIL: TestSim/\K[0-9]+' "$tmp/out" || true)
 				check=$(grep -m1 -Po '\[[a-z][a-z ]*\] .{0,80}|panic: .{0,80}' "$tmp/out" || true)
 				by="seed ${seed:-?} of $n: $check"
+				[ -n "$seed" ] && [ -n "$check" ] || verdict="NO CHECK"
 			fi
 			: "${by:=$(grep -m1 -Po '^panic: .{0,60}' "$tmp/out" || true)}"
 		fi

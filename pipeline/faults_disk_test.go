@@ -203,6 +203,8 @@ type sick struct {
 	delay atomic.Int64
 	stuck atomic.Bool
 	fails atomic.Bool // EIO at every sync
+	full  atomic.Bool // ENOSPC at every write of a table
+	slow  atomic.Int64
 	heal  chan struct{}
 }
 
@@ -220,18 +222,29 @@ func (d *sick) write() error {
 	if d.stuck.Load() {
 		<-d.heal
 	}
-	time.Sleep(time.Duration(d.delay.Load())) // the disk takes its time
+	if delay := d.delay.Load(); delay > 0 {
+		time.Sleep(time.Duration(delay)) // the disk takes its time
+		d.slow.Add(1)
+	}
 	return nil
 }
 
 func (d *sick) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := d.FS.Create(name, c)
-	return sickFile{f, d}, err
+	return sickFile{f, d, strings.HasSuffix(name, ".sst")}, err
 }
 
 type sickFile struct {
 	vfs.File
-	d *sick
+	d     *sick
+	table bool
+}
+
+func (f sickFile) Write(b []byte) (int, error) {
+	if f.table && f.d.full.Load() {
+		return 0, &os.PathError{Op: "write", Path: "table", Err: syscall.ENOSPC}
+	}
+	return f.File.Write(b)
 }
 
 func (f sickFile) Sync() error {
@@ -288,6 +301,9 @@ func TestDiskSlow(t *testing.T) {
 	began := time.Now()
 	eventually(t, "two session time-outs to pass", func() bool { return time.Since(began) > 2*s.cfg.Group.SessionTimeout.Std() })
 	disk.delay.Store(0)
+	if disk.slow.Load() == 0 {
+		t.Error("nothing was written to the slow disk")
+	}
 	if n := s.gauge("asiduo_assignments_total"); n != 1 {
 		t.Errorf("shards were assigned %v times", n)
 	}
@@ -296,9 +312,18 @@ func TestDiskSlow(t *testing.T) {
 	}
 }
 
-// TestDiskStuck has a disk that no longer answers. What is under way cannot be taken back, so the process ends and says
-// why: others wait for its shards.
+// TestDiskStuck has a disk that no longer answers, or is full and stays so. What is under way cannot be taken back, so the process
+// ends and says why: others wait for its shards.
 func TestDiskStuck(t *testing.T) {
+	for what, fail := range map[string]func(*sick){
+		"silent": func(d *sick) { d.stuck.Store(true) },
+		"full":   func(d *sick) { d.full.Store(true) },
+	} {
+		t.Run(what, func(t *testing.T) { diskStuck(t, fail) })
+	}
+}
+
+func diskStuck(t *testing.T, fail func(*sick)) {
 	s := newShop(t)
 	disk := newSick()
 	s.disk = disk
@@ -308,7 +333,7 @@ func TestDiskStuck(t *testing.T) {
 	go func() { ends <- p.Run(t.Context()) }()
 	s.buy("o1")
 	s.read(0, 1)
-	disk.stuck.Store(true)
+	fail(disk)
 	go func() { // until the write buffers are full
 		for i := 0; t.Context().Err() == nil && i < 20_000; i++ {
 			who := fmt.Sprintf("%d", rand.Uint64())
@@ -324,6 +349,7 @@ func TestDiskStuck(t *testing.T) {
 	case <-time.After(patience):
 		t.Errorf("the process goes on: %+v", p.Status())
 	}
+	disk.full.Store(false)
 	close(disk.heal)
 }
 

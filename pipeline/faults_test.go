@@ -15,6 +15,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -193,6 +195,59 @@ func TestInputCutShort(t *testing.T) {
 	s.start()
 	s.stopped(0, "input_truncated", "input purchases/0 no longer has the records at our position: 1 to 1 were deleted before they were read")
 	s.read(1)
+}
+
+// TestInputCutShortUnderUs is the same for a shard that is running.
+func TestInputCutShortUnderUs(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	down := s.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.NotLeaderForPartition, Topic: "purchases", Count: -1})
+	s.buy("o2")
+	s.buy("o3")
+	s.cut("purchases", 0, 2)
+	down.Remove()
+	s.stopped(0, "input_truncated", "input purchases/0 no longer has the records at our position: 1 to 1 were deleted before they were read")
+	s.read(1)
+}
+
+// TestPartitionsAdded gives a running process more partitions to read, and then such that it cannot share out.
+func TestPartitionsAdded(t *testing.T) {
+	s := newShop(t)
+	p := s.process()
+	s.pipe = p
+	ends := make(chan error, 1)
+	go func() { ends <- p.Run(t.Context()) }()
+	s.buy("o1")
+	s.read(0, 1)
+	if _, err := s.adm.UpdatePartitions(t.Context(), 4, "purchases"); err != nil {
+		t.Fatal(err)
+	}
+	who := ""
+	for i := 0; who == "" || s.place([]byte(who), 4) != 3; i++ {
+		who = fmt.Sprintf("newcomer-%d", i)
+	}
+	s.cl.ForceMetadataRefresh()
+	eventually(t, "the order to be written", func() bool {
+		r := &kgo.Record{Topic: "purchases", Partition: 3, Key: []byte(who), Value: []byte(order(who, "o1")), Timestamp: time.UnixMilli(draftedAt)}
+		return s.cl.ProduceSync(t.Context(), r).FirstErr() == nil
+	})
+	s.await("the new partition to be read", func() bool { return p.Positions()["purchases"][3] > 0 })
+	if c, _ := s.customer(who); len(c.Orders) != 1 {
+		t.Errorf("%d orders of the newcomer", len(c.Orders))
+	}
+	if _, err := s.adm.UpdatePartitions(t.Context(), 5, "purchases"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ends:
+		if err == nil || !strings.Contains(err.Error(), "do not divide the inputs") {
+			t.Errorf("run: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("the process goes on")
+	}
 }
 
 // TestPoison holds that records that our own code cannot survive become dead letters, each after three attempts, and

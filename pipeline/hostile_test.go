@@ -20,7 +20,6 @@ import (
 	"github.com/asiduo/asiduo/pipeline/oracle"
 	"github.com/asiduo/asiduo/sinks/events"
 	"github.com/asiduo/asiduo/state"
-	"github.com/asiduo/asiduo/state/store"
 )
 
 // many is how often a flood is repeated: few by default, all of it in the nightly campaign.
@@ -490,27 +489,39 @@ func TestFullCustomer(t *testing.T) {
 	}
 }
 
-// TestManyInteractions takes interactions of ever new ids of one customer: what is kept of them has the size of the
-// first.
+// TestManyInteractions sends interactions of ever new ids of one customer through the pipeline: what is kept of them has the size
+// of the first, the last take the time of the first, and a neighbour is served.
 func TestManyInteractions(t *testing.T) {
-	d := testDecoder()
-	limits := state.Limits{Purposes: 32}
-	var n state.Interactions
-	var f state.Fact
-	var b []byte
-	most := 0
-	for i := range many(100_000, 10_000_000) {
-		value := fmt.Appendf(nil, `{"id":"%d","customer_id":%q,"type":"visit-%d","at":"2024-05-01T09:00:00.%03dZ"}`, i, canary, i, i%1000)
-		if bad := d.decode(interactions, &kgo.Record{Key: []byte(canary), Value: value, Timestamp: time.UnixMilli(draftedAt)}, 0, false, &f); bad != nil {
-			t.Fatal(bad.detail)
+	s := newShop(t)
+	s.cfg.Cycle.Records = 20_000
+	s.start()
+	who, share, size := s.who[0], many(5_000, 100_000), 0
+	var took []time.Duration
+	for at := 0; at < many(50_000, 10_000_000); at += share {
+		rs := make([]*kgo.Record, share)
+		for i := range rs {
+			value := fmt.Appendf(nil, `{"id":"%d","customer_id":%q,"type":"visit-%d","at":"2024-05-01T09:00:00.%03dZ"}`, at+i, who, at+i, i%1000)
+			rs[i] = &kgo.Record{Topic: "interactions", Key: []byte(who), Value: value, Timestamp: time.UnixMilli(draftedAt)}
 		}
-		n.Apply(&limits, &f.Interaction)
-		b = n.AppendTo(b[:0])
-		if most = max(most, len(b)); most > 16 {
-			t.Fatalf("%d bytes after %d interactions", most, i+1)
+		s.flood([]kgo.Opt{kgo.MaxBufferedRecords(len(rs)), kgo.ProducerBatchMaxBytes(1 << 20)}, rs...)
+		began := time.Now()
+		s.read(0)
+		took = append(took, time.Since(began))
+		_, n := s.customer(who)
+		if b := len(n.AppendTo(nil)); size == 0 {
+			size = b
+		} else if b > size+4 {
+			t.Fatalf("%d bytes after %d interactions, %d before", b, at+share, size)
 		}
+		s.cut("interactions", 0, rs[len(rs)-1].Offset+1) // the brokers of this test keep everything in memory
 	}
-	if k := len(store.InteractionsKey(nil, canary)); k > len(canary)+2 {
-		t.Errorf("a key of %d bytes", k)
+	tenth := max(1, len(took)/10)
+	slices.Sort(took[:tenth])
+	slices.Sort(took[len(took)-tenth:])
+	if first, last := took[tenth/2], took[len(took)-tenth+tenth/2]; last > 5*first+time.Second {
+		t.Errorf("%d interactions took %v at first, %v at last", share, first, last)
 	}
+	s.buy("o1")
+	s.read(0, 1)
+	s.unharmed(map[string]int{s.who[0]: 1, s.who[1]: 1})
 }

@@ -31,6 +31,8 @@ type shop struct {
 	ends map[string]map[int32]int64 // of the inputs, as written
 	who  [2]string                  // a customer of each shard
 
+	place Partitioner
+
 	cluster  *kfake.Cluster
 	disk     vfs.FS
 	clock    Manual
@@ -65,6 +67,7 @@ func newShop(t *testing.T, opts ...kfake.Opt) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.place = place
 	for i := 0; s.who[0] == "" || s.who[1] == ""; i++ {
 		id := fmt.Sprintf("customer-%d", i)
 		s.who[place([]byte(id), 2)] = id

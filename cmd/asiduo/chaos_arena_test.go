@@ -25,6 +25,7 @@ type arena struct {
 	t       *testing.T
 	w       *world
 	brokers int
+	length  time.Duration
 	all     []*victim
 	broker  sync.Mutex // held while a broker is away
 	running sync.WaitGroup

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -130,7 +131,9 @@ func (a *arena) readLogs() diary {
 			g.bad = append(g.bad, err.Error())
 			continue
 		}
-		for lines := bufio.NewScanner(f); lines.Scan(); {
+		lines := bufio.NewScanner(f)
+		lines.Buffer(nil, 16<<20)
+		for lines.Scan() {
 			var m struct{ Msg, Reason, Err string }
 			if json.Unmarshal(bytes.TrimSpace(lines.Bytes()), &m) != nil {
 				if strings.Contains(lines.Text(), "panic") || strings.Contains(lines.Text(), "goroutine ") {
@@ -151,7 +154,9 @@ func (a *arena) readLogs() diary {
 				g.rebuilt[rebuildReason(m.Err)]++
 			}
 		}
-		_ = f.Close()
+		if err := errors.Join(lines.Err(), f.Close()); err != nil {
+			g.bad = append(g.bad, v.name+": "+err.Error())
+		}
 	}
 	return g
 }

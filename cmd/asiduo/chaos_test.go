@@ -59,6 +59,7 @@ func TestChaos(t *testing.T) {
 	for _, v := range a.all {
 		v.start()
 	}
+	a.length = length
 	end := time.Now().Add(length)
 	loads, stopLoads := context.WithCancel(context.Background())
 	a.running.Go(func() { a.loadPlain(loads, 80) })
@@ -170,15 +171,13 @@ func (a *arena) judge(committed, everything *tail, want []oracle.Output) {
 	t.Helper()
 	report(t, oracle.Diff(want, w.got()))
 	gaps := make([]int, worldShards)
-	stale, missed, gapped := 0, uint64(0), 0
+	fenced := 0
 	for i := range gaps {
 		gaps[i] = everything.shards[i].gaps
-		stale += everything.shards[i].stale
-		missed += committed.shards[i].missed
-		gapped += gaps[i]
-	}
-	if missed > 0 && gapped == 0 {
-		t.Errorf("%d cycles are missing in the changelog", missed)
+		fenced += everything.shards[i].stale
+		if missed := committed.shards[i].missed; missed > 0 && gaps[i] == 0 {
+			t.Errorf("%d cycles of shard %d are missing in the changelog", missed, i)
+		}
 	}
 	opened, _ := judgeStores(t, w, committed, gaps, want)
 	left, offsets := compacted(t, w, committed)
@@ -210,7 +209,10 @@ func (a *arena) judge(committed, everything *tail, want []oracle.Output) {
 	}
 	all := a.takeovers(committed)
 	others := a.distribution(all, func(o takeover) bool { return !o.itself })
-	if silent == 0 || len(a.faults) >= 100 && (aborted["changelog"] <= 0 || len(others) == 0 || len(kinds) < len(faultKinds)) {
+	if least := min(100, int(a.length/(12*time.Second))); len(a.faults) < least {
+		t.Errorf("only %d faults in %v, want %d", len(a.faults), a.length, least)
+	}
+	if silent == 0 || len(a.faults) >= 80 && (aborted["changelog"] <= 0 || len(others) == 0 || len(kinds) < len(faultKinds)) {
 		t.Errorf("too tame: %d aborted records, %d events by silence, %d take-overs", aborted["changelog"], silent, len(others))
 	}
 	t.Logf("%d faults: %s; %d more met somebody who had one already", len(a.faults), counted(kinds), a.skipped)
@@ -222,6 +224,6 @@ func (a *arena) judge(committed, everything *tail, want []oracle.Output) {
 	}
 	t.Logf("%d ownership flaps, %d acquisitions, shards closed: %s", a.flaps(committed), g.restored, counted(g.closed))
 	t.Logf("largest lag: %d records; %d records written, %d taken back by their producer, refused: %s", a.lag, a.records, a.aborted, counted(a.refused))
-	t.Logf("checked: %d events and dead letters wanted (%d by silence), %d records of the pipeline read, aborted: %s", len(want), silent, read, counted(aborted))
+	t.Logf("checked: %d events and dead letters wanted (%d by silence), %d records of the pipeline read, %d of them by owners that had been fenced, aborted: %s", len(want), silent, read, fenced, counted(aborted))
 	t.Logf("changelog: %d offsets, %d left by the cleaner; %d stores opened; rebuilt: %s; processes ended by themselves: %s", offsets, left, opened, counted(g.rebuilt), counted(g.exits))
 }

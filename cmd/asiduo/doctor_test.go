@@ -19,6 +19,8 @@ import (
 
 	"github.com/asiduo/asiduo/pipeline"
 	"github.com/asiduo/asiduo/pipeline/parameters"
+	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
 )
 
 // examined are the findings of a doctor, as JSON tells them.
@@ -179,6 +181,10 @@ func TestDoctorOfBrokenSystems(t *testing.T) {
 	must(os.MkdirAll(filepath.Join(s.cfg.State.Dir, "shard-1.set-aside"), 0o700))
 	finds(good, "stores", "warning", `\S+/shard-1.set-aside was set aside: it was damaged, too old, or not of this changelog, and has been built again`, "look for the cause in the log, then remove it")
 	must(os.Remove(filepath.Join(s.cfg.State.Dir, "shard-1.set-aside")))
+	newer := store.CustomerKey(nil, "0") // the first to be looked at
+	s.spoil(place, func(_ *store.Store, b *store.Batch) { must(b.Put(newer, []byte{state.Format + 1, 0, 0})) })
+	finds(good, "stores", "fault", fmt.Sprintf("shard %d: state record of format %d; this release reads up to %d: run the newer release", place, state.Format+1, state.Format), "install that release again")
+	s.spoil(place, func(_ *store.Store, b *store.Batch) { must(b.Put(newer, nil)) })
 	tables, err := filepath.Glob(filepath.Join(s.cfg.State.Dir, "shard-*", "MANIFEST-*"))
 	must(err)
 	was, err := os.ReadFile(tables[0])

@@ -49,6 +49,7 @@ func newWorld(t *testing.T, app string) *world {
 // newWorldOf is newWorld of another size, on some brokers, with more settings.
 func newWorldOf(t *testing.T, app string, brokers []string, sc scale, seed uint64, more func(*config.Config)) *world {
 	t.Helper()
+	t.Logf("seed of the load: %d", seed)
 	w := &world{t: t, dir: t.TempDir(), binary: binary(t), quit: func() {}}
 	w.judge = judgeConfig(app, time.Now().Add(sc.span+time.Hour)) // any time after the last due instant, and hours before the next
 	w.cfg = configOf(t, w.judge)
