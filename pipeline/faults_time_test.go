@@ -71,7 +71,7 @@ func TestClockWrong(t *testing.T) {
 				s.read(0, 1)
 				s.await("the status to say so", func() bool {
 					for _, st := range p.Status() {
-						if st.State != "running" || !strings.HasPrefix(st.Reason, "clock: the machine's clock is ahead of the brokers' by ") {
+						if st.State != "running" || !strings.HasPrefix(st.Reason, map[bool]string{false: "clock: the machine's clock is behind the brokers' by ", true: "clock: the machine's clock is ahead of the brokers' by "}[wrong > 0]) {
 							return false
 						}
 					}

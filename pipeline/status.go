@@ -170,7 +170,11 @@ func (p *Pipeline) Status() []ShardStatus {
 		s.Reason = p.board.pinned[s.Shard]
 		if serving := p.board.serving[s.Shard]; serving != nil && serving.clock.doubted() {
 			d, _ := serving.clock.difference()
-			s.Reason = fmt.Sprintf("clock: the machine's clock is ahead of the brokers' by %v, one of them must be wrong: silence waits", d.Round(time.Second))
+			side := "ahead of"
+			if d < 0 {
+				side = "behind"
+			}
+			s.Reason = fmt.Sprintf("clock: the machine's clock is %s the brokers' by %v, one of them must be wrong: silence waits", side, d.Abs().Round(time.Second))
 		}
 	}
 	return all
