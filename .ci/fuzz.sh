@@ -57,7 +57,8 @@ for dir in $(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname 
 			(cd "$dir" && nice "$binary" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$(((each - used + workers - 1) / workers))s" \
 				-test.fuzzminimizetime 1s -test.parallel "$workers" -test.fuzzcachedir "$cache") >"$out" 2>&1 || verdict=FAILED
 			last=$(grep '^fuzz: elapsed' "$out" | tail -1 || true)
-			execs=$((execs + $(sed -n 's/.*execs: \([0-9]*\).*/\1/p' <<<"${last:-execs: 0}")))
+			ran=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' <<<"$last")
+			execs=$((execs + ${ran:-0}))
 			total=$(sed -n 's/.*(total: \([0-9]*\)).*/\1/p' <<<"$last")
 			spent
 			used=$((cpu - began))

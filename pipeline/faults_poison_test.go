@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -136,5 +137,25 @@ func TestPoisonEverywhere(t *testing.T) {
 	s.read(0, 1)
 	if n := s.orders(0); n != 15 {
 		t.Errorf("%d orders, want all 15", n)
+	}
+}
+
+// TestPoisonBehindRecords: the silence of a customer fails whenever it is due, which it is only in cycles that have records too. It
+// is not for ever taken for a fault of those.
+func TestPoisonBehindRecords(t *testing.T) {
+	var p poisoned
+	for faults := 1; ; faults++ {
+		if err := p.note(&poisonError{records: 2, who: 7, err: errors.New("panic")}); faults > 9 || err == nil {
+			t.Fatalf("%v after %d faults", err, faults)
+		} else if stop, ok := errors.AsType[*stopError](err); ok {
+			if stop.reason != "poison" || stop.Error() != "play the silence of the customer with the hash 0000000000000007: panic" {
+				t.Errorf("stops for %s: %v", stop.reason, stop)
+			}
+			return
+		}
+		for p.alone > 0 {
+			records, silence := p.share(100)
+			p.passed(records, 0, silence)
+		}
 	}
 }

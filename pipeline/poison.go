@@ -51,6 +51,8 @@ type poisoned struct {
 	times   map[recordID]int
 	several int
 	silence int
+	suspect uint64      // at whom the last three of several failed
+	rounds  int         // how often they did, and processing one by one did not help
 	alone   int         // records that are still to be processed one by one
 	waited  bool        // the last cycle of those was for silence
 	dead    []time.Time // when records were given up, the last hour's
@@ -65,7 +67,7 @@ func (p *poisoned) note(err error) error {
 		return p.noteRecord(e)
 	case e.records > 0:
 		if p.several++; p.several >= maxPoison {
-			p.several, p.alone, p.waited = 0, e.records, false
+			return p.noteSeveral(e)
 		}
 	default:
 		if p.silence++; p.silence >= maxPoison {
@@ -73,6 +75,20 @@ func (p *poisoned) note(err error) error {
 		}
 	}
 	return err
+}
+
+// noteSeveral lets records go one by one, and silence between them. While records keep coming that may never be due: when the
+// same customer is met again and again, the records are not to blame.
+func (p *poisoned) noteSeveral(e *poisonError) error {
+	if p.suspect != e.who {
+		p.suspect, p.rounds = e.who, 0
+	}
+	p.several, p.alone, p.waited = 0, e.records, false
+	if p.rounds++; p.rounds < maxPoison || e.who == 0 {
+		return e
+	}
+	p.rounds = 0
+	return &stopError{"poison", &poisonError{who: e.who, err: e.err}}
 }
 
 func (p *poisoned) noteRecord(e *poisonError) error {
@@ -117,7 +133,7 @@ func (p *poisoned) passed(records, timers int, silence bool) {
 		p.several = 0
 	}
 	if timers > 0 {
-		p.silence = 0
+		p.silence, p.rounds = 0, 0
 	}
 	if p.alone > 0 {
 		p.alone = max(p.alone-records, 0)

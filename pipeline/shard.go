@@ -226,7 +226,8 @@ func (s *shard) resume(ctx context.Context) error {
 	for topic, at := range s.next {
 		from[topic] = map[int32]kgo.Offset{}
 		for n, next := range at {
-			from[topic][n] = kgo.NewOffset().At(next).WithEpoch(s.epochs[topic][n]) // the client looks whether it was cut since
+			// Without the epoch, which has been looked at: the client would ask again, behind a fetch that may wait for half a second.
+			from[topic][n] = kgo.NewOffset().At(next)
 		}
 	}
 	if s.dec, err = newDecoder(p.cfg); err != nil {

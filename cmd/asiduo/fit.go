@@ -28,6 +28,7 @@ type estimation struct {
 	model    string
 	births   string
 	output   string
+	against  string
 }
 
 func newFit() *cobra.Command {
@@ -67,6 +68,7 @@ quantile of the gaps between orders are left out. Say --births known if the log 
 	f.StringVar(&c.until, "until", "", "last day to look at (2026-05-31); default: the last with an order")
 	f.StringVar(&c.model, "model", "auto", "auto, mbg_nbd, bg_nbd, pareto_nbd or nbd; auto: by likelihood")
 	f.StringVar(&c.births, "births", "unknown", "unknown: customers may be older than the log; known: it has everybody's first order")
+	f.StringVar(&c.against, "against", "", "what \"asiduo model show\" prints: the version that runs is held against the same days, and publish takes nothing worse")
 	f.StringVar(&c.output, "output", "", "file of parameters to write; it is replaced")
 	return cmd
 }
@@ -153,9 +155,13 @@ func (c *estimation) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	running, err := readRunning(c.against)
+	if err != nil {
+		return err
+	}
 	f, err := learn.fit(kinds)
 	if err == nil {
-		err = learn.prove(f, c.cfg.Churn.HorizonDays)
+		err = learn.prove(f, c.cfg.Churn.HorizonDays, running)
 	}
 	if err != nil {
 		return err

@@ -7,14 +7,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/sinks/api"
+	"github.com/asiduo/asiduo/sinks/archive"
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
 )
@@ -52,6 +60,78 @@ func findMoves(ctx context.Context, cfg config.Config, c *pipeline.Candidate) (*
 		m, err = pipeline.MovesOf(ctx, cfg, set, c, views)
 	}
 	return m, errors.Join(err, o.close())
+}
+
+// snapshotMoves counts what a candidate would change for the customers of a snapshot, from stores that are made of it.
+func snapshotMoves(ctx context.Context, cfg config.Config, set *parameters.Set, c *pipeline.Candidate, name, temp string) (_ *pipeline.Moves, err error) {
+	l, err := archive.Load(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if l.App != cfg.App {
+		return nil, fmt.Errorf("the snapshot is of application %q, not %q", l.App, cfg.App)
+	}
+	dir, err := os.MkdirTemp(temp, "asiduo-snapshot-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	cache := pebble.NewCache(32 << 20)
+	defer cache.Unref()
+	views := map[int32]func() (*store.View, error){}
+	var open *store.Store // of one shard at a time
+	defer func() {
+		if open != nil {
+			err = errors.Join(err, open.Close(false))
+		}
+	}()
+	for _, part := range l.Parts {
+		views[part.Shard] = func() (*store.View, error) {
+			if open != nil {
+				if err := open.Close(false); err != nil {
+					return nil, err
+				}
+			}
+			s, err := store.Open(filepath.Join(dir, fmt.Sprint(part.Shard)), store.Options{FS: vfs.Default, Cache: cache, Memtable: 4 << 20})
+			if err != nil {
+				return nil, err
+			}
+			open = s
+			mark := store.Mark{Checkpoint: part.Checkpoint(), Position: part.Changelog}
+			mark.Owner = "snapshot"
+			if err := fillStore(s, l.Records(ctx, part.Shard), &mark); err != nil {
+				return nil, err
+			}
+			v, err := s.View()
+			if err == nil {
+				err = pipeline.Adopt(cfg, set, v)
+			}
+			return v, err
+		}
+	}
+	return pipeline.MovesOf(ctx, cfg, set, c, views)
+}
+
+// fillStore writes the records of a state and, last, its mark.
+func fillStore(s *store.Store, records iter.Seq2[store.Record, error], mark *store.Mark) error {
+	b := s.NewBatch()
+	defer func() { b.Discard() }()
+	for r, err := range records {
+		if err == nil {
+			err = b.Put(r.Key, r.Value)
+		}
+		if err == nil && b.Len() > 1<<20 {
+			err = b.Commit()
+			b = s.NewBatch()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := b.SetMark(mark); err != nil {
+		return err
+	}
+	return b.Commit()
 }
 
 func askMoves(ctx context.Context, cfg config.Config, c *pipeline.Candidate) (*pipeline.Moves, error) {

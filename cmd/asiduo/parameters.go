@@ -160,7 +160,8 @@ type publishing struct {
 	family
 	file, announce, recency, note string
 	from                          string // a file that fit has written
-	dry, yes                      bool
+	snapshot, temp                string // whose customers are looked at
+	dry, yes, force               bool
 }
 
 func newDiff(f family) *cobra.Command {
@@ -170,6 +171,7 @@ func newDiff(f family) *cobra.Command {
 		Example: "  asiduo " + f.name + " diff -c asiduo.yaml", Args: cobra.NoArgs, RunE: p.run,
 	}
 	configFlag(cmd, &p.file)
+	p.whoFlags(cmd)
 	p.recencyFlag(cmd)
 	return cmd
 }
@@ -186,7 +188,7 @@ func newPublish(f family) *cobra.Command {
 instance adopts it within seconds and moves all customers to it, a bounded number in each cycle. With --announce=yes the changes that
 this alone makes are announced, with the cause ` + f.name + `; with no they happen in silence, and the next announced change says
 where the customer truly comes from. The customers are those of the instance that runs with this configuration (admin.listen), or of its data
-directory if it does not run.`,
+directory if it does not run; with --snapshot those of all shards, as of then.`,
 		Example: "  asiduo " + f.name + " publish -c asiduo.yaml --dry-run\n  asiduo " + f.name + " publish -c asiduo.yaml --announce=no --yes",
 		Args:    cobra.NoArgs, RunE: p.run,
 	}
@@ -196,12 +198,29 @@ directory if it does not run.`,
 	fl.StringVar(&p.note, "note", "", "a word about why, kept with the version")
 	fl.BoolVar(&p.dry, "dry-run", false, "show what would change and publish nothing")
 	fl.BoolVar(&p.yes, "yes", false, "do not ask")
+	p.whoFlags(cmd)
 	p.recencyFlag(cmd)
 	if f.name == "model" {
-		cmd.Example += "\n  asiduo fit --topic -c asiduo.yaml --model mbg_nbd --output model.json && asiduo model publish -c asiduo.yaml --from model.json --yes"
+		cmd.Example += "\n  asiduo model show -c asiduo.yaml >running.json && asiduo fit --topic -c asiduo.yaml --model mbg_nbd --against running.json --output model.json &&\n" +
+			"    asiduo model publish -c asiduo.yaml --from model.json --yes"
 		fl.StringVar(&p.from, "from", "", "file that fit has written: its parameters instead of churn.method and churn.params")
+		fl.BoolVar(&p.force, "force", false, "also a fit that was worse than the version that runs, on the same days")
 	}
 	return cmd
+}
+
+// whoFlags say whose customers are looked at.
+func (p *publishing) whoFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.snapshot, "snapshot", "", "directory of a snapshot (archive/snapshots/dt=2026-06-01) with the customers of all shards, instead of those of one instance")
+	cmd.Flags().StringVar(&p.temp, "temp", "", "with --snapshot: directory for temporary stores; default: the system's")
+}
+
+// moves is what a candidate would change.
+func (p *publishing) moves(ctx context.Context, cfg config.Config, set *parameters.Set, c *pipeline.Candidate) (*pipeline.Moves, error) {
+	if p.snapshot != "" {
+		return snapshotMoves(ctx, cfg, set, c, p.snapshot, p.temp)
+	}
+	return findMoves(ctx, cfg, c)
 }
 
 func (p *publishing) recencyFlag(cmd *cobra.Command) {
@@ -230,7 +249,7 @@ func (p *publishing) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	about := parameters.Publication{Announce: p.announce == "yes", Note: p.note}
-	c, moves, err := p.propose(ctx, cfg, about, out)
+	c, moves, err := p.propose(ctx, cfg, about, set, out)
 	if errors.Is(err, parameters.ErrSame) || sameAs(set, c) {
 		return fmt.Errorf("version %d of the %s: %w", p.newest(set), p.name, parameters.ErrSame)
 	}
@@ -265,7 +284,7 @@ func (p *publishing) run(cmd *cobra.Command, _ []string) error {
 }
 
 // propose is the candidate and what it would change.
-func (p *publishing) propose(ctx context.Context, cfg config.Config, about parameters.Publication, out io.Writer) (*pipeline.Candidate, *pipeline.Moves, error) {
+func (p *publishing) propose(ctx context.Context, cfg config.Config, about parameters.Publication, set *parameters.Set, out io.Writer) (*pipeline.Candidate, *pipeline.Moves, error) {
 	c, err := p.candidate(cfg, about)
 	if err != nil {
 		return nil, nil, usageError{err}
@@ -278,11 +297,16 @@ func (p *publishing) propose(ctx context.Context, cfg config.Config, about param
 		if err != nil {
 			return nil, nil, usageError{err}
 		}
+		said, err := holdAgainst(f, set.Models[p.newest(set)], p.newest(set), p.force)
+		if err != nil {
+			return nil, nil, err
+		}
+		fmt.Fprintln(out, said)
 	}
 	if p.recency == "auto" {
 		probe := *c.Rules
 		probe.Recency[0]++ // anything else than what is published, for the gaps
-		seen, err := findMoves(ctx, cfg, &pipeline.Candidate{Rules: &probe})
+		seen, err := p.moves(ctx, cfg, set, &pipeline.Candidate{Rules: &probe})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -299,7 +323,7 @@ func (p *publishing) propose(ctx context.Context, cfg config.Config, about param
 			return nil, nil, usageError{err}
 		}
 	}
-	moves, err := findMoves(ctx, cfg, c)
+	moves, err := p.moves(ctx, cfg, set, c)
 	return c, moves, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -73,9 +74,18 @@ func TestPublish(t *testing.T) {
 	want(command(t, "rules", "show", "-c", s.file), `"version": 2,`, `"note": "three are enough"`, `"name": "champions"`) // its code is kept
 	want(command(t, "state", "get", "-c", s.file, "c1"), `"seen":["new","fresh"]`)
 
+	if got := command(t, "snapshot", "-c", s.file); got.code != exitGood {
+		t.Fatalf("snapshot: %+v", got)
+	}
 	s.stop()
 	heuristic := file(`churn: {method: heuristic, params: {shop_gap_days: 2}}` + "\n" + `rules: {name: rf10}` + "\n")
 	want(command(t, "rules", "diff", "-c", heuristic), "8 customers in 4 of 4 shards", "fresh    new  8") // from the data directory
+	snapshots, err := filepath.Glob(filepath.Join(s.cfg.Archive.Dir, "snapshots", "dt=*"))
+	if err != nil || len(snapshots) != 1 {
+		t.Fatalf("snapshots %v: %v", snapshots, err)
+	}
+	want(command(t, "rules", "diff", "-c", heuristic, "--snapshot", snapshots[0]), "8 customers in 4 of 4 shards", "fresh    new  8")
+	refused(t, exitFailed, "snapshot nowhere: it has no _SUCCESS: it is not whole, or no snapshot", "rules", "diff", "-c", heuristic, "--snapshot", "nowhere")
 	want(command(t, "model", "publish", "-c", heuristic, "--yes"), "version 2 of the model is published")
 	want(command(t, "model", "list", "-c", heuristic), "\tmbg_nbd\t", "\theuristic\t")
 
@@ -95,10 +105,31 @@ func TestPublish(t *testing.T) {
 		"its proof is about 90 days, the horizon is 60: fit with the configuration for percentiles and calibration")
 	few := learn("mbg_nbd", "1997-01-10")
 	want(command(t, "model", "publish", "-c", heuristic, "--from", few, "--yes"), "mbg_nbd is insufficient_data (", "the heuristic with a gap of", "version 3 of the model is published")
+	running := filepath.Join(t.TempDir(), "running.json")
+	show := func() {
+		t.Helper()
+		if err := os.WriteFile(running, []byte(command(t, "model", "show", "-c", heuristic).out), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	show()
+	held := learn("mbg_nbd", "1998-02-15", "--against", running)
+	want(command(t, "model", "publish", "-c", heuristic, "--from", held, "--dry-run"), "version 3 (heuristic), which runs, on the same days: log loss 2.0333", ", the fit 0.3466; ECE")
+	refused(t, exitUsage, "--against: open nowhere: no such file or directory", "fit", "--preset", "cdnow", "--input", "data/CDNOW_sample.txt.gz", "--against", "nowhere")
+	text, err = os.ReadFile(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	worse := written(t, "model.json", regexp.MustCompile(`"gain": [0-9.]+`).ReplaceAllString(string(text), `"gain": -0.5`))
+	refusedLike(t, `--from: it would be worse than what runs \(--force publishes it\): version 3 \(heuristic\), which runs, on the same days: log loss .*`,
+		"model", "publish", "-c", heuristic, "--from", worse)
+	want(command(t, "model", "publish", "-c", heuristic, "--from", worse, "--force", "--dry-run"), "which runs, on the same days")
 	enough := learn("mbg_nbd", "1998-02-15")
 	want(command(t, "model", "publish", "-c", heuristic, "--from", enough, "--dry-run"), "mbg_nbd, fitted to 2349 customers of data/CDNOW_sample.txt.gz from 1997-01-01 to 1998-02-15", "8 customers in 4 of 4 shards", "calibration platt; held out: AUC 0.799, ECE 0.019; confidence high",
 		"no customer value: amounts are in USD, the pipeline counts in EUR")
-	want(command(t, "model", "publish", "-c", heuristic, "--from", enough, "--yes"), "version 4 of the model is published")
+	want(command(t, "model", "publish", "-c", heuristic, "--from", enough, "--yes"), "not held against the version that runs: fit with --against", "version 4 of the model is published")
+	refused(t, exitFailed, "--from: it was held against version 3 of the model, the newest is 4: fit again", "model", "publish", "-c", heuristic, "--from", held)
+	refused(t, exitFailed, "--from: version 4, which runs, is a fitted model, and these data do not carry one (--force publishes the heuristic)", "model", "publish", "-c", heuristic, "--from", few, "--yes")
 	want(command(t, "model", "show", "-c", heuristic), `"version": 4,`, `"method": "mbg_nbd"`, `"r": 0.5`, `"status": "ok"`, `"customers": 2349`, `"sha256": "`,
 		`"calibration": {`, `"percentiles": [`, `"confidence": "high"`, `"held_out": {`)
 	refused(t, exitFailed, "version 4 of the model: nothing to publish: the newest version says the same", "model", "publish", "-c", heuristic, "--from", enough, "--yes")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/model"
 	"github.com/asiduo/asiduo/state/model/fit"
@@ -12,8 +13,8 @@ import (
 
 // calibrate holds a kind, fitted at cuts before the cut as it is fitted at the cut, against what came after them; births says
 // that the log has everybody's first order.
-func calibrate(known []holdout.Customer, cut, horizon int32, kind fit.Kind, births bool) *fit.Calibration {
-	c := holdout.Calibrate(known, cut, horizon, func(known []holdout.Customer, day int32) model.Model {
+func calibrate(known []holdout.Customer, cut, horizon int32, kind fit.Kind, births bool) (*fit.Calibration, *holdout.Tried) {
+	c, tried := holdout.Calibrate(known, cut, horizon, func(known []holdout.Customer, day int32) model.Model {
 		if !births {
 			known, _ = holdout.Born(known, day)
 		}
@@ -26,12 +27,13 @@ func calibrate(known []holdout.Customer, cut, horizon int32, kind fit.Kind, birt
 	for i := range c.Origins {
 		c.Origins[i].Day = dateOf(c.Origins[i].Cut)
 	}
-	return c
+	return c, tried
 }
 
 // prove adds what a pipeline needs beside the parameters: how a model that may be used did on the past of the shop, ranks of
-// the probability of no order within a horizon of days as the method gives it, and spending on all days.
-func (l *lesson) prove(f *fit.File, horizon int) error {
+// the probability of no order within a horizon of days as the method gives it, and spending on all days. A version that runs is
+// held against the same days.
+func (l *lesson) prove(f *fit.File, horizon int, running *parameters.Model) error {
 	f.Horizon = horizon
 	chance := func(h fit.History) float64 {
 		return model.Rhythm{ShopGap: f.Heuristic.ShopGapDays}.Silence(h.X, h.TX, h.E)
@@ -43,7 +45,9 @@ func (l *lesson) prove(f *fit.File, horizon int) error {
 		}
 		chance = func(h fit.History) float64 { return m.NoOrder(h.X, h.TX, h.E, float64(horizon)) }
 		if !l.spread {
-			f.Calibration = calibrate(l.known, l.until, int32(horizon), f.Churn.Method, l.births)
+			var tried *holdout.Tried
+			f.Calibration, tried = calibrate(l.known, l.until, int32(horizon), f.Churn.Method, l.births)
+			f.Against = against(running, tried)
 		}
 	}
 	scores := make([]model.Score, len(l.known))
@@ -70,4 +74,7 @@ func writeProof(out io.Writer, f *fit.File) {
 		return
 	}
 	fmt.Fprintf(out, "AUC %.3f, ECE %.3f; calibration %s, %s\n", tried.AUC, tried.ECE, c.Map.Method, c.Reason)
+	if a := f.Against; a != nil {
+		fmt.Fprintln(out, tellAgainst(a, tried))
+	}
 }

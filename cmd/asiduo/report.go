@@ -25,6 +25,15 @@ type Summary struct {
 	Currency string   `json:"currency"`
 	Missing  []string `json:"missing"` // what the input cannot tell
 	*kpi.Report
+	Funnel []kpi.Funnel `json:"funnel"` // moves between stages of the life cycle, by calendar quarter
+}
+
+// LastFunnel is that of the last quarter that is over; nil if there is none.
+func (s *Summary) LastFunnel() *kpi.Funnel {
+	if len(s.Funnel) == 0 {
+		return nil
+	}
+	return &s.Funnel[len(s.Funnel)-1]
 }
 
 // reporting is one call of the command.
@@ -42,8 +51,8 @@ func newReport() *cobra.Command {
 		Use:   "report --input FILE... | --snapshot DIR",
 		Short: "Who comes back, how often, and whose the revenue is",
 		Long: `report counts what the customers did up to the end of a day: repeat rate, average basket, orders and revenue per customer, tenure,
-intervals, concentration of revenue, win-back, retention by calendar quarter, and cohorts by the month of the first order. Every rate has its
-numerator and its denominator. An order is a day with orders, net of refunds, as for fit and evaluate.
+intervals, concentration of revenue, win-back, retention by calendar quarter, cohorts by the month of the first order, and moves between stages
+of the life cycle. Every rate has its numerator and its denominator. An order is a day with orders, net of refunds, as for fit and evaluate.
 
 From the newest snapshot of an archive it tells less, since that has the number of orders and not each of them: what is missing is said.`,
 		Example: "  asiduo report --input orders.csv --column customer_id=Customer --column ordered_at=Date --column amount=Total --currency EUR --html report.html\n" +
@@ -72,7 +81,7 @@ From the newest snapshot of an archive it tells less, since that has the number 
 
 const (
 	noPromotions = "promo share and buyer types: asiduo does not read coupons and discounts of orders"
-	noMoves      = "moves between stages of the life cycle: they are in the topic of segment changes"
+	noMoves      = "moves between stages of the life cycle: a snapshot has the stages of one instant; report --input has them"
 )
 
 func (c *reporting) read(ctx context.Context) (*Summary, error) {
@@ -109,8 +118,11 @@ func (c *reporting) read(ctx context.Context) (*Summary, error) {
 	}
 	s := &Summary{
 		Source: fmt.Sprintf("%d records of %s", log.rows, strings.Join(c.log.inputs, ", ")), Until: dateOf(until), Zone: c.cfg.Time.Zone, Currency: log.cfg.Currency,
-		Missing: []string{noPromotions, noMoves},
+		Missing: []string{noPromotions},
 		Report:  kpi.Of(all, until, away),
+	}
+	if s.Funnel, err = log.funnels(until); err != nil {
+		return nil, err
 	}
 	if len(log.rejected) > 0 {
 		s.Missing = append(s.Missing, "records "+log.refused())
@@ -188,6 +200,9 @@ func (s *Summary) writeText(out io.Writer) error {
 		if err := w.Flush(); err != nil {
 			return err
 		}
+	}
+	if err := writeFunnel(out, s.LastFunnel()); err != nil {
+		return err
 	}
 	fmt.Fprintln(out)
 	for _, what := range s.Missing {

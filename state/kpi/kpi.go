@@ -185,12 +185,9 @@ func (r *Report) retention(all []Customer) {
 			last = q
 		}
 	}
-	name := func(q int) string {
-		return time.Date(q/4, 1, 1, 0, 0, 0, 0, time.UTC).Format("2006") + "Q" + string(rune('1'+q%4))
-	}
 	for _, q := range slices.Sorted(maps.Keys(buyers)) {
 		if over(quarter, q+1, r.Until) {
-			r.Retention = append(r.Retention, Period{name(q), name(q + 1), rate(both[q+1], buyers[q])})
+			r.Retention = append(r.Retention, Period{quarterName(q), quarterName(q + 1), rate(both[q+1], buyers[q])})
 		}
 	}
 }

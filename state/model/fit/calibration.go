@@ -28,6 +28,23 @@ type Trial struct {
 	AUC     float64 `json:"auc"`
 }
 
+// Against is how the version that runs did on the days that the fit was tried on, which it may have been learnt from.
+type Against struct {
+	Version uint32  `json:"version"`
+	Method  string  `json:"method"`
+	Day     string  `json:"day"` // of the cut
+	Days    int     `json:"horizon"`
+	LogLoss float64 `json:"log_loss"`
+	Brier   float64 `json:"brier"`
+	ECE     float64 `json:"ece"`
+	AUC     float64 `json:"auc"`
+	Gain    float64 `json:"gain"`           // how much less log loss the fit has
+	Error   float64 `json:"standard_error"` // of the gain
+}
+
+// Worse says whether the fit is worse than the version that runs, by more than chance may make it look so.
+func (a *Against) Worse() bool { return a.Gain < -a.Error }
+
 // Tried is the trial of the map that was chosen; nil if none could be tried.
 func (c *Calibration) Tried() *Trial {
 	for i := range c.Trials {

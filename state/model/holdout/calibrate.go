@@ -126,12 +126,13 @@ const (
 // origin is a cut before the cut, and what was foreseen there.
 type origin struct {
 	fit.Origin
-	pairs Pairs
+	histories []fit.History
+	pairs     Pairs
 }
 
 // Calibrate learns a map from what models fitted at cuts before the cut foresaw and what then came, all of it up to the cut. It
 // is used only if it beats the raw probabilities at the newest origin by log loss, without costing the ranking.
-func Calibrate(known []Customer, cut, horizon int32, fitted Fitter) *fit.Calibration {
+func Calibrate(known []Customer, cut, horizon int32, fitted Fitter) (*fit.Calibration, *Tried) {
 	start := cut
 	for i := range known {
 		start = min(start, known[i].Days[0])
@@ -157,8 +158,15 @@ func Calibrate(known []Customer, cut, horizon int32, fitted Fitter) *fit.Calibra
 	for _, o := range slices.Backward(at) {
 		c.Origins = append(c.Origins, o.Origin)
 	}
-	decide(c, at, days)
-	return c
+	return c, decide(c, at, days)
+}
+
+// Tried is what was stated at the newest cut before the cut, by the model as it would have been fitted there and the map that has
+// won, and what came: what another model may be held against.
+type Tried struct {
+	Cut, Days int32
+	Histories []fit.History // as of the end of Cut
+	Pairs
 }
 
 // look is what is foreseen at an origin for the days after it, and what came; false if there is too little to learn from.
@@ -172,14 +180,15 @@ func look(known []Customer, day, days int32, fitted Fitter) (o origin, ok bool) 
 	for i := range then {
 		h := then[i].History(day)
 		orders, _ := then[i].between(day, day+days)
+		o.histories = append(o.histories, h)
 		o.pairs.P, o.pairs.Active = append(o.pairs.P, 1-m.NoOrder(h.X, h.TX, h.E, float64(days))), append(o.pairs.Active, orders > 0)
 		o.Active += int(indicator(orders > 0))
 	}
 	return o, true
 }
 
-// decide tries maps at the newest origin, and learns the one that has won from all.
-func decide(c *fit.Calibration, at []origin, days int32) {
+// decide tries maps at the newest origin, and learns the one that has won from all; nil if none could be tried.
+func decide(c *fit.Calibration, at []origin, days int32) *Tried {
 	var before, all Pairs // whose outcome was known at the newest, and all
 	for _, o := range at {
 		all.add(o.pairs)
@@ -189,9 +198,10 @@ func decide(c *fit.Calibration, at []origin, days int32) {
 	}
 	if len(before.P) == 0 {
 		c.Reason = fmt.Sprintf("a map needs two horizons of days to be learnt and tried on, and before them enough to fit a model to; there are %d", min(len(at), 1))
-		return
+		return nil
 	}
 	newest := at[0].pairs
+	tried := &Tried{at[0].Cut, days, at[0].histories, newest}
 	learners := []struct {
 		name  string
 		learn func(Pairs) model.Map
@@ -202,8 +212,8 @@ func decide(c *fit.Calibration, at []origin, days int32) {
 		q := m.ApplyAll(newest.P)
 		p := probabilities(q, newest.Active)
 		c.Trials = append(c.Trials, fit.Trial{Method: l.name, LogLoss: p.LogLoss, Brier: p.Brier, ECE: p.ECE, AUC: ranking(q, newest.Active).AUC})
-		if t := c.Trials[i]; t.LogLoss < c.Trials[best].LogLoss && t.AUC >= c.Trials[0].AUC-maxAUCLoss && gains(newest, q) {
-			best = i
+		if t := c.Trials[i]; t.LogLoss < c.Trials[best].LogLoss && t.AUC >= c.Trials[0].AUC-maxAUCLoss && chosen(newest, q) {
+			best, tried.P = i, q
 		}
 	}
 	c.Map = learners[best].learn(all)
@@ -212,18 +222,34 @@ func decide(c *fit.Calibration, at []origin, days int32) {
 	if best == 0 {
 		c.Reason = fmt.Sprintf("no map beat the raw probabilities (log loss %.4f) by more than chance at the newest cut before the cut", c.Trials[0].LogLoss)
 	}
+	return tried
 }
 
-// gains says whether probabilities q have less log loss than those that were stated, by more than chance may make it look so:
-// one standard error of the mean difference.
-func gains(s Pairs, q []float64) bool {
-	var sum, squares float64
-	for i, p := range s.P {
-		d := logLoss(p, s.Active[i]) - logLoss(q[i], s.Active[i])
-		sum, squares = sum+d, squares+d*d
+// Compare holds what another model states of the same customers and days against it.
+func (s *Tried) Compare(theirs []float64) fit.Against {
+	p := probabilities(theirs, s.Active)
+	a := fit.Against{
+		Days: int(s.Days), LogLoss: p.LogLoss, Brier: p.Brier, ECE: p.ECE, AUC: ranking(theirs, s.Active).AUC,
 	}
+	a.Gain, a.Error = gain(s.Active, theirs, s.P)
+	return a
+}
+
+// chosen says whether probabilities q have less log loss than those that were stated, by more than chance may make it look so.
+func chosen(s Pairs, q []float64) bool {
+	mean, deviation := gain(s.Active, s.P, q)
+	return mean > deviation
+}
+
+// gain is how much less log loss probabilities q have than p, and the standard error of that mean difference.
+func gain(active []bool, p, q []float64) (mean, deviation float64) {
+	var squares float64
 	n := float64(len(q))
-	return sum > 0 && sum*sum > squares-sum*sum/n
+	for i := range q {
+		d := logLoss(p[i], active[i]) - logLoss(q[i], active[i])
+		mean, squares = mean+d/n, squares+d*d
+	}
+	return mean, math.Sqrt(max(squares/n-mean*mean, 0) / n)
 }
 
 // maxAUCLoss is how much ranking a map may cost.

@@ -283,7 +283,7 @@ func TestBadQuarter(t *testing.T) {
 		}
 		all = append(all, c)
 	}
-	cal := Calibrate(Known(all, cut), cut, horizon, func(known []Customer, day int32) model.Model {
+	cal, _ := Calibrate(Known(all, cut), cut, horizon, func(known []Customer, day int32) model.Model {
 		return model.MBGNBD{R: 1, Alpha: 60, A: 0.05, B: 5}
 	})
 	if cal.Map.Method != "none" || len(cal.Trials) != 3 {
@@ -333,7 +333,7 @@ func TestCalibrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	off := model.MBGNBD{R: 1, Alpha: 60, A: 3, B: 3} // believes that more leave
-	cal := Calibrate(known, cut, horizon, func(then []Customer, day int32) model.Model {
+	cal, tried := Calibrate(known, cut, horizon, func(then []Customer, day int32) model.Model {
 		if day > cut-horizon {
 			t.Errorf("looks at %d: the outcome is not known at %d", day, cut)
 		}
@@ -342,13 +342,30 @@ func TestCalibrate(t *testing.T) {
 	if cal.Map.Method == "none" || len(cal.Origins) != 8 || len(cal.Trials) != 3 || cal.Map.Days != 90 {
 		t.Fatalf("%+v", cal)
 	}
+	if tried.Cut != cut-horizon || int(tried.Days) != cal.Map.Days || len(tried.Histories) != len(tried.P) {
+		t.Errorf("tried at %d over %d days", tried.Cut, tried.Days)
+	}
+	right := make([]float64, len(tried.P))
+	for i, h := range tried.Histories {
+		right[i] = 1 - truth.NoOrder(h.X, h.TX, h.E, float64(tried.Days))
+	}
+	near(t, "log loss of the map that won", probabilities(tried.P, tried.Active).LogLoss, cal.Tried().LogLoss)
+	if a := tried.Compare(tried.P); a.Gain != 0 || a.Error != 0 || a.Worse() {
+		t.Errorf("against itself: %+v", a)
+	}
+	same := tried.Compare(right)
+	near(t, "the gain", same.LogLoss-cal.Tried().LogLoss, same.Gain)
+	wrong := tried.Compare(slices.Repeat([]float64{0.5}, len(right)))
+	if wrong.Gain < 3*wrong.Error || same.Gain > 3*same.Error {
+		t.Errorf("against the truth %+v, against a coin %+v", same, wrong)
+	}
 	r := c.Judge("off", off, nil)
 	c.Recalibrate(r, &cal.Map)
 	if r.Calibrated.ECE > r.Probabilities.ECE/2 || r.Calibrated.LogLoss >= r.Probabilities.LogLoss || r.CalibratedAUC < r.Ranking.AUC-0.005 {
 		t.Errorf("ECE %.4f, was %.4f; log loss %.4f, was %.4f", r.Calibrated.ECE, r.Probabilities.ECE, r.Calibrated.LogLoss, r.Probabilities.LogLoss)
 	}
 	// One cut is not enough to learn and to try.
-	one := Calibrate(known, cut, horizon, func(_ []Customer, day int32) model.Model {
+	one, _ := Calibrate(known, cut, horizon, func(_ []Customer, day int32) model.Model {
 		if day < cut-horizon {
 			return nil
 		}
@@ -357,7 +374,7 @@ func TestCalibrate(t *testing.T) {
 	if one.Map.Method != "none" || one.Reason != "a map needs two horizons of days to be learnt and tried on, and before them enough to fit a model to; there are 1" {
 		t.Errorf("%+v", one)
 	}
-	if nobody := Calibrate(nil, cut, horizon, nil); nobody.Map.Method != "none" {
+	if nobody, _ := Calibrate(nil, cut, horizon, nil); nobody.Map.Method != "none" {
 		t.Errorf("%+v", nobody)
 	}
 }
