@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/state"
@@ -165,6 +167,13 @@ func TestInputTailLost(t *testing.T) {
 		why  string
 	}{
 		{"short", func(s *shop) { s.checkpointAt(7, nil) }, "input purchases/0 ends at 1, before our position 7: it has lost records that were processed"},
+		{"of another leader", func(s *shop) { // whom the brokers do not know any more, as when all of them are set back
+			for _, id := range []string{"o2", "o3", "o4"} {
+				s.buy(id)
+			}
+			unknown := int32(50)
+			s.checkpointAt(3, &unknown)
+		}, "input purchases/0 was cut at 0 and written again, before our position 3: it has lost records that were processed"},
 		{"written again", (*shop).rewritten, "input purchases/0 was cut at 1 and written again, before our position 3: it has lost records that were processed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -193,16 +202,27 @@ func TestEpochsAreKept(t *testing.T) {
 	}
 	s.buy("o2")
 	s.read(0, 1)
-	v, err := s.pipe.View(0)
-	if err != nil {
+	committed := func(next int64, epoch int32) {
+		t.Helper()
+		v, err := s.pipe.View(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := v.Mark.Inputs["purchases"], map[int32]int32{0: epoch}; !maps.Equal(got.Epochs, want) || got.Next[0] != next {
+			t.Errorf("committed at %v under %v, want %d under %v", got.Next, got.Epochs, next, want)
+		}
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	committed(2, lead.Epoch+1)
+	if err := s.cluster.MoveTopicPartition("purchases", 0, lead.Leader); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := v.Mark.Inputs["purchases"], map[int32]int32{0: lead.Epoch + 1}; !maps.Equal(got.Epochs, want) || got.Next[0] != 2 {
-		t.Errorf("committed at %v under %v, want 2 under %v", got.Next, got.Epochs, want)
-	}
-	if err := v.Close(); err != nil {
-		t.Error(err)
-	}
+	bomb := &kgo.Record{Topic: "purchases", Key: []byte(s.who[0]), Value: make([]byte, 156<<20), Timestamp: time.UnixMilli(draftedAt)}
+	s.flood([]kgo.Opt{kgo.ProducerBatchCompression(kgo.ZstdCompression())}, bomb) // a batch that is not read moves the position too
+	s.read(0, 1)
+	committed(3, lead.Epoch+2)
 	s.stop()
 	s.start() // nothing was cut
 	s.buy("o3")

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -90,6 +91,47 @@ func TestCorruptChangelogKeepsStores(t *testing.T) {
 	}
 	if n := s.counter("asiduo_store_rebuilds_total", "corrupt"); n != 0 || slices.Contains(names, "shard-0.set-aside") || !slices.Contains(names, "shard-0") {
 		t.Errorf("%v rebuilds, and on disk %v", n, names)
+	}
+}
+
+// TestCorruptChangelogKeepsStoresBehind is the same for a store that is far behind: a piece of the changelog has been written into it
+// before what cannot be read comes. It is set aside, and what follows never takes its place there.
+func TestCorruptChangelogKeepsStoresBehind(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	c, _ := s.customer(s.who[0])
+	s.stop()
+	for i := range 1500 { // as compaction leaves it, without a checkpoint between them
+		s.put("shop.changelog", 0, string(store.CustomerKey(nil, fmt.Sprintf("other-%d", i))), string(c.AppendTo(nil)))
+	}
+	s.put("shop.changelog", 0, "c\x02somebody", "\x01")
+	s.cfg.State.Memtable = 64 << 10
+	var looks atomic.Int32
+	s.start(func(p *Pipeline) {
+		p.again, p.share = 10*time.Millisecond, 4096
+		p.deps.Interrupt = func(shard int32, step Step) error {
+			if shard == 0 && step == BeforeInit {
+				looks.Add(1)
+			}
+			return nil
+		}
+	})
+	eventually(t, "shard 0 is looked at again", func() bool { return looks.Load() > 12 })
+	s.stop()
+	kept, err := store.Open("data/shard-0.set-aside", s.process().storeOptions(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, ok, err := kept.Get(store.CustomerKey(nil, s.who[0]), nil); !ok || err != nil || !bytes.Equal(b, c.AppendTo(nil)) {
+		t.Errorf("what was set aside has of the customer %x, %v %v", b, ok, err)
+	}
+	if had, err := kept.HadMark(); !had || err != nil {
+		t.Errorf("what was set aside is not the store that was there: %v %v", had, err)
+	}
+	if err := kept.Close(false); err != nil {
+		t.Error(err)
 	}
 }
 

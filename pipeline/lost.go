@@ -64,7 +64,7 @@ func (s *shard) resumeAt(ctx context.Context, look *layout) (missing []lost, err
 				gone.why = fmt.Sprintf("input %s/%d ends at %d, before our position %d: it has lost records that were processed", topic, n, end.Offset, at)
 			case asked && heir < at:
 				next = max(heir, start.Offset)
-				gone.why = fmt.Sprintf("input %s/%d was cut at %d and written again, before our position %d: it has lost records that were processed", topic, n, heir, at)
+				gone.why = fmt.Sprintf("input %s/%d was cut at %d and written again, before our position %d: it has lost records that were processed", topic, n, next, at)
 			default:
 				next = at
 				if e, ok := was.Epochs[n]; ok {
@@ -81,7 +81,7 @@ func (s *shard) resumeAt(ctx context.Context, look *layout) (missing []lost, err
 }
 
 // epochEnds are the offsets at which the records of leader epochs end, by topic and partition (KIP-101): before a record of
-// such an epoch that was read, if the log was cut since. What the leader does not know is left out.
+// such an epoch that was read, if the log was cut since; -1 if the leader has no record of the epoch any more.
 func epochEnds(ctx context.Context, adm *kadm.Client, asked kadm.OffsetForLeaderEpochRequest) (map[string]map[int32]int64, error) {
 	if len(asked) == 0 {
 		return nil, nil
@@ -91,9 +91,7 @@ func epochEnds(ctx context.Context, adm *kadm.Client, asked kadm.OffsetForLeader
 	for topic, partitions := range found {
 		ends[topic] = map[int32]int64{}
 		for n, is := range partitions {
-			if is.EndOffset >= 0 {
-				ends[topic][n] = is.EndOffset
-			}
+			ends[topic][n] = is.EndOffset
 			err = errors.Join(err, is.Err)
 		}
 	}

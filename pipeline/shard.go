@@ -87,6 +87,7 @@ func lasting(err error) error {
 var (
 	errFenced   = errors.New("a newer owner has taken the shard")
 	errDiverged = errors.New("the store holds what the changelog does not")
+	errPart     = fmt.Errorf("%w: it is part of a new one, which was interrupted", errDiverged)
 )
 
 func transactionalID(app string, shard int32) string { return fmt.Sprintf("%s-%d", app, shard) }
@@ -184,6 +185,9 @@ func (s *shard) open() (err error) {
 	} else if bare, err := s.store.Bare(); err != nil {
 		return err
 	} else if !bare {
+		if had, err := s.store.HadMark(); err != nil || !had {
+			return errors.Join(err, errPart)
+		}
 		return fmt.Errorf("%w: it has records and no mark, its restore has not come to a checkpoint", errDiverged)
 	}
 	c := p.cfg.Cycle
@@ -293,7 +297,16 @@ func (s *shard) close(why error) {
 	}
 	// What somebody has to look at is not the store's fault: a corrupt record of the changelog, say, would be met again, and
 	// this store may be the only place that still has it.
-	if _, stopped := errors.AsType[*stopError](why); !stopped && (errors.Is(why, errDiverged) || store.Corrupt(why)) {
+	_, stopped := errors.AsType[*stopError](why)
+	switch {
+	case stopped:
+	case errors.Is(why, errPart): // not worth keeping, and least of all in the place of one that is
+		s.p.log.Warn("store is unfinished and will be built anew from the changelog", "shard", s.id)
+		s.p.metrics.rebuilds.WithLabelValues(rebuilding(why)).Inc()
+		if err := s.p.dir.Remove(s.id); err != nil {
+			s.p.log.Error("remove store", "shard", s.id, "err", err)
+		}
+	case errors.Is(why, errDiverged) || store.Corrupt(why):
 		s.p.log.Warn("store is set aside and will be rebuilt from the changelog", "shard", s.id, "err", why)
 		s.p.metrics.rebuilds.WithLabelValues(rebuilding(why)).Inc()
 		if err := s.p.dir.SetAside(s.id); err != nil {

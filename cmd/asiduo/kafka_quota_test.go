@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -56,6 +57,10 @@ func TestKafkaQuota(t *testing.T) {
 		return list
 	}
 	before := closed()
+	t.Cleanup(func() {
+		entity := kadm.ClientQuotaEntity{{Type: "client-id", Name: &client}}
+		_, _ = w.adm.AlterClientQuotas(context.Background(), []kadm.AlterClientQuotaEntry{{Entity: entity, Ops: []kadm.AlterClientQuotaOp{{Key: "producer_byte_rate", Remove: true}}}})
+	})
 	quota(kadm.AlterClientQuotaOp{Key: "producer_byte_rate", Value: 30_000})
 	// Another client of that name is told to wait, so the process is as well.
 	var told throttles

@@ -89,6 +89,14 @@ func (d *Dir) SetAside(s int32) error {
 	return nil
 }
 
+// Remove removes a shard's database.
+func (d *Dir) Remove(s int32) error {
+	if err := d.FS.RemoveAll(d.Shard(s)); err != nil {
+		return fmt.Errorf("remove store: %w", err)
+	}
+	return nil
+}
+
 // Free is how many bytes can still be written; false if the file system does not tell.
 func (d *Dir) Free() (uint64, bool) {
 	u, err := d.FS.GetDiskUsage(d.Path)

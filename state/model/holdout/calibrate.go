@@ -54,7 +54,7 @@ func climb(m *model.Map, s Pairs, level bool) {
 		det := haa*hbb - hab*hab
 		da, db := (hbb*ga-hab*gb)/det, (haa*gb-hab*ga)/det
 		from := *m
-		for {
+		for halvings := 0; ; halvings++ {
 			m.A, m.B = from.A+da, from.B+db
 			if l := likelihood(m, s); l >= at && m.Check() == nil || l >= at && m.B < leastSlope {
 				if l-at < 1e-12*(1+math.Abs(at)) {
@@ -63,7 +63,7 @@ func climb(m *model.Map, s Pairs, level bool) {
 				at = l
 				break
 			}
-			if da, db = da/2, db/2; math.Abs(da)+math.Abs(db) < 1e-9 {
+			if da, db = da/2, db/2; halvings > 60 || math.Abs(da)+math.Abs(db) < 1e-9 {
 				*m = from
 				return
 			}
@@ -141,9 +141,9 @@ func Calibrate(known []Customer, cut, horizon int32, fitted Fitter) (*fit.Calibr
 	days := min(horizon, span/3)
 	var at []origin // newest first
 	for _, k := range []int32{0, 1, 2, 3, originStep, originStep + 1, originStep + 2, originStep + 3} {
-		day := cut - days - k*max(1, days/originStep)
-		if k == originStep {
-			day = cut - 2*days
+		day := cut - days - k%originStep*max(1, days/originStep)
+		if k >= originStep {
+			day -= days
 		}
 		if days < 1 || day-start < span/4 {
 			break

@@ -342,6 +342,9 @@ func TestCalibrate(t *testing.T) {
 	if cal.Map.Method == "none" || len(cal.Origins) != 8 || len(cal.Trials) != 3 || cal.Map.Days != 90 {
 		t.Fatalf("%+v", cal)
 	}
+	if !slices.IsSortedFunc(cal.Origins, func(a, b fit.Origin) int { return int(a.Cut - b.Cut) }) || len(slices.CompactFunc(slices.Clone(cal.Origins), func(a, b fit.Origin) bool { return a.Cut == b.Cut })) != 8 {
+		t.Errorf("cuts before the cut: %+v", cal.Origins)
+	}
 	if tried.Cut != cut-horizon || int(tried.Days) != cal.Map.Days || len(tried.Histories) != len(tried.P) {
 		t.Errorf("tried at %d over %d days", tried.Cut, tried.Days)
 	}
