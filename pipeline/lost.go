@@ -81,7 +81,7 @@ func (s *shard) resumeAt(ctx context.Context, look *layout) (missing []lost, err
 }
 
 // epochEnds are the offsets at which the records of leader epochs end, by topic and partition (KIP-101): before a record of
-// such an epoch that was read, if the log was cut since; -1 if the leader has no record of the epoch any more.
+// such an epoch that was read, if the log was cut since. What the leader does not know is left out.
 func epochEnds(ctx context.Context, adm *kadm.Client, asked kadm.OffsetForLeaderEpochRequest) (map[string]map[int32]int64, error) {
 	if len(asked) == 0 {
 		return nil, nil
@@ -91,7 +91,9 @@ func epochEnds(ctx context.Context, adm *kadm.Client, asked kadm.OffsetForLeader
 	for topic, partitions := range found {
 		ends[topic] = map[int32]int64{}
 		for n, is := range partitions {
-			ends[topic][n] = is.EndOffset
+			if is.EndOffset >= 0 {
+				ends[topic][n] = is.EndOffset
+			}
 			err = errors.Join(err, is.Err)
 		}
 	}

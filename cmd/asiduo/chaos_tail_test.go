@@ -46,7 +46,8 @@ type shardTail struct {
 	cycles []cycleSeen
 	values map[string][]valueAt // by key
 	gaps   int                  // places where compaction was faster than the tail
-	missed uint64               // cycles that were not seen
+	missed []uint64             // cycles that were not seen, of those that are committed
+	tried  map[uint64]bool      // cycles of which a checkpoint was seen, committed or not
 	stale  int                  // records by an owner that had been fenced
 }
 
@@ -217,6 +218,10 @@ func (l *tail) changelog(s *shardTail, r *kgo.Record, gap bool) {
 				s.stale++
 				l.fault("%s: a checkpoint by %s, but %s owns the shard", where, c.Owner, s.owner)
 			}
+			if s.tried == nil {
+				s.tried = map[uint64]bool{}
+			}
+			s.tried[c.Cycle] = true
 			return
 		}
 		l.checkpoint(s, where, &c)
@@ -232,7 +237,9 @@ func (l *tail) checkpoint(s *shardTail, where string, c *store.Checkpoint) {
 	if c.Cycle <= s.last.Cycle {
 		l.fault("%s: cycle %d after %d", where, c.Cycle, s.last.Cycle)
 	}
-	s.missed += c.Cycle - s.last.Cycle - 1
+	for n := s.last.Cycle + 1; n < c.Cycle; n++ {
+		s.missed = append(s.missed, n)
+	}
 	if c.Horizon < s.last.Horizon {
 		l.fault("%s: the horizon goes back from %d to %d", where, s.last.Horizon, c.Horizon)
 	}
