@@ -185,8 +185,10 @@ func (s *shard) open() (err error) {
 	} else if bare, err := s.store.Bare(); err != nil {
 		return err
 	} else if !bare {
-		if had, err := s.store.HadMark(); err != nil || !had {
-			return errors.Join(err, errPart)
+		if had, err := s.store.HadMark(); err != nil {
+			return err // nobody knows whether it is worth keeping
+		} else if !had {
+			return errPart
 		}
 		return fmt.Errorf("%w: it has records and no mark, its restore has not come to a checkpoint", errDiverged)
 	}
