@@ -260,7 +260,8 @@ func TestPrintLoadsBack(t *testing.T) {
 	odd.Kafka.Brokers = []string{"[::1]:9092", "kafka-1.internal:9093"}
 	odd.State.Dir, odd.Archive.Dir = " ${HOME}/$$ # 'x': \"é\"\n\ttrue", "12"
 	odd.Kafka.SASL.Username = "null"
-	odd.Churn.Params.R = 1.25e-7
+	odd.Churn.Params.R = 1.25e-4
+	odd.Churn.Params.Alpha = 1e7
 	odd.Archive.Every = 0
 	odd.State.HotCache = 1000
 	if err := odd.Time.LiveFrom.UnmarshalText([]byte("2026-03-01T00:00:00.500+02:00")); err != nil {

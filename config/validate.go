@@ -149,15 +149,15 @@ const million = 1_000_000
 func (r checker) churn() {
 	c := r.c.Churn
 	p := c.Params
-	positive := func(method string, value float64, key string) {
-		r.need(c.Method != method || value > 0, fmt.Sprintf("must be positive for the method %s, found %v", method, value),
+	within := func(method string, value, most float64, key string) {
+		r.need(c.Method != method || value >= 1e-4 && value <= most, fmt.Sprintf("must be from 0.0001 to %g for the method %s, found %v", most, method, value),
 			"churn.params."+key, "churn.method")
 	}
-	positive("mbg_nbd", p.R, "r")
-	positive("mbg_nbd", p.Alpha, "alpha")
-	positive("mbg_nbd", p.A, "a")
-	positive("mbg_nbd", p.B, "b")
-	positive("heuristic", p.ShopGapDays, "shop_gap_days")
+	within("mbg_nbd", p.R, 1e6, "r")
+	within("mbg_nbd", p.Alpha, 1e7, "alpha")
+	within("mbg_nbd", p.A, 1e6, "a")
+	within("mbg_nbd", p.B, 1e6, "b")
+	within("heuristic", p.ShopGapDays, 1e7, "shop_gap_days")
 
 	medium, okMedium := r.millionths("churn.bands[0]", c.Bands[0])
 	high, okHigh := r.millionths("churn.bands[1]", c.Bands[1])

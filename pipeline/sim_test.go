@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,12 @@ func TestSim(t *testing.T) {
 	for seed := from; seed < from+n && !t.Failed(); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			defer forgiveClient(t)
+			// It takes seconds; one that goes round in virtual time would do so for hours and say nothing.
+			spins := time.AfterFunc(10*time.Minute, func() {
+				debug.SetTraceback("all")
+				panic(fmt.Sprintf("seed %d does not end", seed))
+			})
+			defer spins.Stop()
 			synctest.Test(t, func(t *testing.T) {
 				w := simulate(t, seed)
 				virtual += time.Since(w.began) - w.down

@@ -13,6 +13,12 @@ package model
 
 import "math"
 
+// IsShape says whether a shape lies in the domain.
+func IsShape(v float64) bool { return v >= 1e-4 && v <= 1e6 }
+
+// IsScale is IsShape for a scale.
+func IsScale(v float64) bool { return v >= 1e-4 && v <= 1e7 }
+
 // Model is a model of repeat buying. Its functions do not allocate. Parameters are the fields of the types below, scales in units of time.
 //
 // In silence, as e grows with x and tx fixed, Alive, Orders and Residual never rise and NoOrder never falls: so each
