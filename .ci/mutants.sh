@@ -90,7 +90,7 @@ for name in "${mutants[@]}"; do
 		elif grep -q '\[build failed\]\|\[setup failed\]' "$tmp/out"; then
 			verdict="ERROR: does not compile"
 			cat "$tmp/out"
-		elif grep -q '^panic: test timed out' "$tmp/out"; then
+		elif grep -q '^panic: test timed out\|^panic: seed [0-9]* does not end' "$tmp/out"; then
 			verdict="TIMED OUT" # by no check: a slow machine would catch any mutant so
 		else
 			verdict=caught # what is not found below is empty

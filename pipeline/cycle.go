@@ -123,13 +123,19 @@ func (s *shard) poll(soft context.Context) error {
 			return fmt.Errorf("fetch %s/%d: %w", e.Topic, e.Partition, e.Err)
 		}
 	}
-	s.pending = append(s.pending[:0], fetched.Records()...)
-	s.leap(unread)
 	fetched.EachPartition(func(f kgo.FetchTopicPartition) {
 		if f.HighWatermark > 0 {
 			s.p.metrics.end(s.id, f.Topic, f.Partition, f.HighWatermark)
 		}
 	})
+	if err := s.uncut(soft, fetched, unread); err != nil {
+		if soft.Err() != nil {
+			return nil // nothing is taken any more
+		}
+		return err
+	}
+	s.pending = append(s.pending[:0], fetched.Records()...)
+	s.leap(unread)
 	return nil
 }
 

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/state"
@@ -180,6 +182,55 @@ func TestInputTailLost(t *testing.T) {
 			s.stopped(0, "input_truncated", c.why)
 			s.read(1)
 		})
+	}
+}
+
+// TestInputTailLostUnderUs cuts the input of a shard that has just gone on: the first record that it reads then is of another leader,
+// who knows that the records before it ended earlier.
+func TestInputTailLostUnderUs(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.buy("o2")
+	s.read(0, 1)
+	s.stop()
+	s.start()
+	s.read(0, 1)
+	s.await("both shards to go on", func() bool { return s.pipe.Ready() == nil })
+	lead := s.cluster.PartitionInfo("purchases", 0)
+	if err := s.cluster.MoveTopicPartition("purchases", 0, lead.Leader); err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int32
+	s.cluster.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		s.cluster.KeepControl()
+		req := r.(*kmsg.OffsetForLeaderEpochRequest)
+		for _, topic := range req.Topics {
+			for _, p := range topic.Partitions {
+				if topic.Topic != "purchases" || p.Partition != 0 || p.LeaderEpoch != lead.Epoch {
+					return nil, nil, false
+				}
+				asked.Add(1)
+			}
+		}
+		resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+		for _, topic := range req.Topics {
+			it := kmsg.NewOffsetForLeaderEpochResponseTopic()
+			it.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				is := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+				is.Partition, is.LeaderEpoch, is.EndOffset = p.Partition, lead.Epoch, 1
+				it.Partitions = append(it.Partitions, is)
+			}
+			resp.Topics = append(resp.Topics, it)
+		}
+		return resp, nil, true
+	})
+	s.buy("o3")
+	s.stopped(0, "input_truncated", "input purchases/0 was cut at 1 and written again, before our position 2: it has lost records that were processed")
+	s.read(1)
+	if asked.Load() < 2 {
+		t.Error("nobody has asked before the shard was acquired again")
 	}
 }
 

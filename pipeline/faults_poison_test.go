@@ -159,3 +159,31 @@ func TestPoisonBehindRecords(t *testing.T) {
 		}
 	}
 }
+
+// TestPoisonOfACustomer: all records of one customer fail, which only shows when they are processed one by one. Each of them becomes
+// a dead letter, and his silence is not suspected.
+func TestPoisonOfACustomer(t *testing.T) {
+	var p poisoned
+	fail := func(e poisonError) {
+		t.Helper()
+		e.who, e.err = 7, errors.New("panic")
+		if err := p.note(&e); err == nil {
+			t.Fatal("no fault")
+		} else if stop, ok := errors.AsType[*stopError](err); ok {
+			t.Fatalf("stops: %v", stop)
+		}
+	}
+	for n := range int64(maxDead) {
+		for p.alone == 0 {
+			fail(poisonError{records: 2})
+		}
+		at := recordID{"purchases", 0, n}
+		for !p.skips(at) {
+			fail(poisonError{at: at, records: 1})
+		}
+		for p.alone > 0 {
+			records, silence := p.share(100)
+			p.passed(records, 0, silence)
+		}
+	}
+}

@@ -127,8 +127,8 @@ func TestCorruptChangelogKeepsStoresBehind(t *testing.T) {
 	if b, ok, err := kept.Get(store.CustomerKey(nil, s.who[0]), nil); !ok || err != nil || !bytes.Equal(b, c.AppendTo(nil)) {
 		t.Errorf("what was set aside has of the customer %x, %v %v", b, ok, err)
 	}
-	if had, err := kept.HadMark(); !had || err != nil {
-		t.Errorf("what was set aside is not the store that was there: %v %v", had, err)
+	if whole, err := kept.Whole(); !whole || err != nil {
+		t.Errorf("what was set aside is not the store that was there: %v %v", whole, err)
 	}
 	if err := kept.Close(false); err != nil {
 		t.Error(err)

@@ -518,7 +518,7 @@ func TestManyInteractions(t *testing.T) {
 	tenth := max(1, len(took)/10)
 	slices.Sort(took[:tenth])
 	slices.Sort(took[len(took)-tenth:])
-	if first, last := took[tenth/2], took[len(took)-tenth+tenth/2]; last > 5*first+5*time.Second {
+	if first, last := took[tenth/2], took[len(took)-tenth+tenth/2]; many(0, 1) > 0 && last > 5*first+5*time.Second {
 		t.Errorf("%d interactions took %v at first, %v at last", share, first, last)
 	}
 	s.buy("o1")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/sinks/events"
 	"github.com/asiduo/asiduo/state/store"
@@ -64,7 +65,7 @@ func (s *shard) resumeAt(ctx context.Context, look *layout) (missing []lost, err
 				gone.why = fmt.Sprintf("input %s/%d ends at %d, before our position %d: it has lost records that were processed", topic, n, end.Offset, at)
 			case asked && heir < at:
 				next = max(heir, start.Offset)
-				gone.why = fmt.Sprintf("input %s/%d was cut at %d and written again, before our position %d: it has lost records that were processed", topic, n, next, at)
+				gone.why = fmt.Sprintf("input %s/%d was cut at %d and written again, before our position %d: it has lost records that were processed", topic, n, heir, at)
 			default:
 				next = at
 				if e, ok := was.Epochs[n]; ok {
@@ -78,6 +79,37 @@ func (s *shard) resumeAt(ctx context.Context, look *layout) (missing []lost, err
 		}
 	}
 	return missing, nil
+}
+
+// uncut holds that inputs whose next records are of newer leader epochs than those that were read have not been cut before our
+// positions in between. The client looks by itself only once it has read a record.
+func (s *shard) uncut(ctx context.Context, fetched kgo.Fetches, unread []*kgo.ErrDecompressTooLarge) error {
+	asked := kadm.OffsetForLeaderEpochRequest{}
+	turned := func(topic string, n, epoch int32) {
+		if was, known := s.epochs[topic][n]; known && was >= 0 && epoch > was {
+			asked.Add(topic, n, was)
+		}
+	}
+	fetched.EachPartition(func(f kgo.FetchTopicPartition) {
+		if len(f.Records) > 0 {
+			turned(f.Topic, f.Partition, f.Records[0].LeaderEpoch)
+		}
+	})
+	for _, batch := range unread {
+		turned(batch.Topic, batch.Partition, batch.Epoch)
+	}
+	ends, err := epochEnds(ctx, s.adm, asked)
+	if err != nil {
+		return err
+	}
+	for topic, partitions := range ends {
+		for n, end := range partitions {
+			if at := s.next[topic][n]; end < at { // what is lost is said when the shard is acquired again
+				return fmt.Errorf("input %s/%d was cut at %d, before our position %d", topic, n, end, at)
+			}
+		}
+	}
+	return nil
 }
 
 // epochEnds are the offsets at which the records of leader epochs end, by topic and partition (KIP-101): before a record of

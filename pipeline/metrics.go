@@ -107,7 +107,7 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 	m.lateness = histograms("timer_lateness_seconds", "Time from the instant at which silence mattered to its being played.", 0.1, 1e6, "shard")
 	m.timersFired = counters("timers_fired_total", "Customers moved by silence.", "shard")
 	m.closed = counters("shard_closed_total", "Ends of a shard's life for another reason than its assignment, by reason.", "reason")
-	m.rebuilds = counters("store_rebuilds_total", "Stores set aside and rebuilt from the changelog, by reason.", "reason")
+	m.rebuilds = counters("store_rebuilds_total", "Stores that were given up and rebuilt from the changelog, by reason.", "reason")
 	m.rebalances = counter("assignments_total", "Times that the group gave shards to this process.")
 	m.restored = counters("restored_records_total", "Records of the changelog read when acquiring shards.", "shard")
 	m.lost = counters("input_records_lost_total", "Records of an input that were deleted before they were read, as far as they can be counted (inputs.lost: skip).", "shard", "topic")

@@ -109,6 +109,7 @@ func (p *poisoned) noteRecord(e *poisonError) error {
 			return &stopError{"poison", fmt.Errorf("%d records within an hour could not be processed, which is a fault of this release: %w", maxDead+1, e)}
 		}
 		p.dead = append(p.dead, time.Now())
+		p.rounds = 0 // it was a record
 	}
 	return e
 }

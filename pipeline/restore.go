@@ -95,7 +95,7 @@ func (s *shard) verify(ctx context.Context, was *store.Mark, first *kgo.Record) 
 
 func (s *shard) filling(was store.Mark) *filling {
 	return &filling{
-		shard: s.id, topicID: s.ids[changelogTopic(s.p.cfg.App)], store: s.store, batch: s.store.NewBatch(), mark: was, had: was.Owner != "", fresh: was.Written,
+		shard: s.id, topicID: s.ids[changelogTopic(s.p.cfg.App)], store: s.store, batch: s.store.NewBatch(), mark: was, fresh: was.Written,
 		share: s.p.share, write: s.fill,
 	}
 }
@@ -107,7 +107,6 @@ type filling struct {
 	store        *store.Store
 	batch        *store.Batch
 	mark         store.Mark // of the last checkpoint that was taken
-	had          bool       // the store had a mark before
 	customer     state.Customer
 	interactions state.Interactions
 	records      int
@@ -153,7 +152,7 @@ func (f *filling) take(record *kgo.Record) error {
 	}
 	// Compaction removes checkpoints. What is written between two of them is no state that ever was: until the next one
 	// the store has no mark, and nobody goes on from it.
-	if err := f.batch.Unmark(f.had); err != nil {
+	if err := f.batch.Unmark(); err != nil {
 		return err
 	}
 	return f.flush()
@@ -217,6 +216,9 @@ func (s *shard) finish(ctx context.Context, f *filling, record *kgo.Record, owne
 		if err := f.batch.SetMark(&s.mark); err != nil {
 			return err
 		}
+	}
+	if err := f.batch.SetWhole(); err != nil {
+		return err
 	}
 	return f.flush()
 }

@@ -185,9 +185,9 @@ func (s *shard) open() (err error) {
 	} else if bare, err := s.store.Bare(); err != nil {
 		return err
 	} else if !bare {
-		if had, err := s.store.HadMark(); err != nil {
+		if whole, err := s.store.Whole(); err != nil {
 			return err // nobody knows whether it is worth keeping
-		} else if !had {
+		} else if !whole {
 			return errPart
 		}
 		return fmt.Errorf("%w: it has records and no mark, its restore has not come to a checkpoint", errDiverged)
@@ -232,7 +232,8 @@ func (s *shard) resume(ctx context.Context) error {
 	for topic, at := range s.next {
 		from[topic] = map[int32]kgo.Offset{}
 		for n, next := range at {
-			// Without the epoch, which has been looked at: the client would ask again, behind a fetch that may wait for half a second.
+			// Without the epoch: the client would ask whether the log was cut, behind a fetch that may wait for half a second. We
+			// have asked, and ask once more when the next record is of another epoch.
 			from[topic][n] = kgo.NewOffset().At(next)
 		}
 	}

@@ -47,7 +47,8 @@ type shardTail struct {
 	values map[string][]valueAt // by key
 	gaps   int                  // places where compaction was faster than the tail
 	missed []uint64             // cycles that were not seen, of those that are committed
-	tried  map[uint64]bool      // cycles of which a checkpoint was seen, committed or not
+	tries  uint64               // the cycle of the last checkpoint, which is not decided; 0 if there is none
+	done   map[uint64]bool      // cycles that were seen to be committed
 	stale  int                  // records by an owner that had been fenced
 }
 
@@ -85,7 +86,7 @@ func newTail(t *testing.T, w *world, committed bool) *tail {
 		shards: make([]shardTail, worldShards), told: map[string]int64{}, dead: map[string]bool{},
 	}
 	for i := range l.shards {
-		l.shards[i].values = map[string][]valueAt{}
+		l.shards[i].values, l.shards[i].done = map[string][]valueAt{}, map[uint64]bool{}
 	}
 	opts, err := pipeline.ClientOptions(w.cfg.Kafka)
 	if err != nil {
@@ -197,6 +198,10 @@ func (l *tail) changelog(s *shardTail, r *kgo.Record, gap bool) {
 		s.owner = ""
 	}
 	if r.Attrs.IsControl() {
+		if commit := r.Key[3] == 1; commit && !l.committed && s.tries > 0 {
+			s.done[s.tries] = true
+		}
+		s.tries = 0
 		return
 	}
 	where := fmt.Sprintf("changelog %d@%d", r.Partition, r.Offset)
@@ -218,10 +223,7 @@ func (l *tail) changelog(s *shardTail, r *kgo.Record, gap bool) {
 				s.stale++
 				l.fault("%s: a checkpoint by %s, but %s owns the shard", where, c.Owner, s.owner)
 			}
-			if s.tried == nil {
-				s.tried = map[uint64]bool{}
-			}
-			s.tried[c.Cycle] = true
+			s.tries = c.Cycle
 			return
 		}
 		l.checkpoint(s, where, &c)

@@ -88,7 +88,9 @@ func snapshotMoves(ctx context.Context, cfg config.Config, set *parameters.Set, 
 	for _, part := range l.Parts {
 		views[part.Shard] = func() (*store.View, error) {
 			if open != nil {
-				if err := open.Close(false); err != nil {
+				last := open
+				open = nil
+				if err := last.Close(false); err != nil {
 					return nil, err
 				}
 			}

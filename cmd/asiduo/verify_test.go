@@ -116,7 +116,7 @@ func TestVerify(t *testing.T) {
 		{"  the store: it is of another changelog (topic id x, now " + mark.TopicID + "): the changelog was deleted and made again\n",
 			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&foreign)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
 		{"  the store: it has records and no checkpoint: a restore is under way, or was interrupted, and begins anew\n",
-			func(_ *store.Store, b *store.Batch) { must(b.Unmark(true)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
+			func(_ *store.Store, b *store.Batch) { must(b.Unmark()) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
 		{"  the store: store {",
 			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&older)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
 	} {

@@ -52,15 +52,11 @@ func (b *Batch) SetMark(m *Mark) error {
 	return b.b.Set(metaKey("mark"), v, nil)
 }
 
-// Unmark takes the mark away: until one is set the store is no state to go on from. With had it is kept that there was one before
-// this restore.
-func (b *Batch) Unmark(had bool) error {
-	err := b.b.Delete(metaKey("mark"), nil)
-	if had {
-		err = errors.Join(err, b.b.Set(metaKey("had mark"), nil, nil))
-	}
-	return err
-}
+// Unmark takes the mark away: until one is set the store is no state to go on from.
+func (b *Batch) Unmark() error { return b.b.Delete(metaKey("mark"), nil) }
+
+// SetWhole says that the store has once had everything that there was, and is worth keeping when it is damaged later.
+func (b *Batch) SetWhole() error { return b.b.Set(metaKey("whole"), nil, nil) }
 
 // SetParameters keeps what the versions of the mark mean, for readers without a broker.
 func (b *Batch) SetParameters(v []byte) error { return b.b.Set(metaKey("parameters"), v, nil) }

@@ -89,9 +89,17 @@ func (d *Dir) SetAside(s int32) error {
 	return nil
 }
 
-// Remove removes a shard's database.
+// Remove removes a shard's database. It is renamed first: what is left of one would be taken for a damaged store, and set aside.
 func (d *Dir) Remove(s int32) error {
-	if err := d.FS.RemoveAll(d.Shard(s)); err != nil {
+	gone := d.FS.PathJoin(d.Path, fmt.Sprintf("removed-%d", s))
+	err := d.FS.RemoveAll(gone) // of a process that was killed here
+	if err == nil {
+		err = d.FS.Rename(d.Shard(s), gone)
+	}
+	if err == nil {
+		err = d.FS.RemoveAll(gone)
+	}
+	if err != nil {
 		return fmt.Errorf("remove store: %w", err)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -278,6 +279,51 @@ func TestSetAside(t *testing.T) {
 	}
 	if n, ok := (&Dir{FS: faulty{FS: files}, Path: "data"}).Free(); ok {
 		t.Errorf("%d bytes free where nobody can tell", n)
+	}
+}
+
+// A store that is removed is gone or as it was, also where the process was killed on the way: half of one would be set aside.
+func TestRemove(t *testing.T) {
+	files := vfs.NewMem()
+	d := hold(t, files, "shop")
+	defer release(t, d)
+	fill := func() {
+		s, err := Open(d.Shard(3), options(t, files))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, s, func(b *Batch) error { return b.SetMark(&someMark) })
+		closed(t, s)
+	}
+	fill()
+	for op, want := range map[string]string{
+		"remove": "remove store: remove data/removed-3: input/output error",
+		"rename": "remove store: rename data/removed-3: input/output error",
+	} {
+		d := Dir{FS: faulty{files, op, syscall.EIO}, Path: "data"}
+		if err := d.Remove(3); err == nil || err.Error() != want {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+		s, err := Open(d.Shard(3), options(t, files))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, ok, err := s.Mark(); !ok || err != nil || m.Cycle != someMark.Cycle {
+			t.Errorf("after a fault of %s: %+v, %v %v", op, m, ok, err)
+		}
+		closed(t, s)
+	}
+	if err := files.MkdirAll("data/removed-3/left", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := d.Remove(3); err != nil {
+			t.Fatal(err)
+		}
+		if names, err := files.List("data"); err != nil || slices.ContainsFunc(names, func(n string) bool { return strings.HasSuffix(n, "-3") }) {
+			t.Errorf("left are %v: %v", names, err)
+		}
+		fill()
 	}
 }
 

@@ -245,10 +245,10 @@ func mark(r pebble.Reader) (m Mark, ok bool, err error) {
 	return m, true, nil
 }
 
-// HadMark says whether a store without a mark is one that had one before it was restored, and not a part of a new one.
-func (s *Store) HadMark() (bool, error) {
-	_, had, err := get(s.db, metaKey("had mark"), nil)
-	return had, err
+// Whole says whether the store was whole once (SetWhole), and is not a part of a new one.
+func (s *Store) Whole() (bool, error) {
+	_, whole, err := get(s.db, metaKey("whole"), nil)
+	return whole, err
 }
 
 // Bare says whether the store holds no customers and no interactions.
