@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -106,12 +105,9 @@ func readBuying(dir, zone string) (*buying, error) {
 	if len(b.buyers) == 0 {
 		return nil, fmt.Errorf("nobody in the snapshot of %s has an order", day)
 	}
-	place, err := time.LoadLocation(zone)
-	if err != nil {
+	if b.until, err = lastDay(&b.Manifest, zone); err != nil {
 		return nil, err
 	}
-	y, month, d := time.UnixMilli(int64(b.AsOf) - 1).In(place).Date()
-	b.until = int32(time.Date(y, month, d, 0, 0, 0, 0, time.UTC).Unix() / 86400)
 	for _, known := range b.buyers {
 		b.until = max(b.until, known.LastDay)
 	}

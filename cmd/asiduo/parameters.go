@@ -38,7 +38,7 @@ func newModel() *cobra.Command {
 that of the configuration as version 1; publish makes that of the file the next one.`,
 		Example: "  asiduo model list -c asiduo.yaml\n  asiduo model publish -c asiduo.yaml --dry-run",
 	}
-	cmd.AddCommand(newShow(modelFamily), newList(), newPublish(modelFamily))
+	cmd.AddCommand(newShow(modelFamily), newList(), newPublish(modelFamily), newDrift())
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,9 +15,12 @@ import (
 
 // Buyer is what a snapshot says of the orders of a customer who has any.
 type Buyer struct {
+	ID                string
 	OrderDays         int64 // distinct calendar days
 	FirstDay, LastDay int32 // since 1970-01-01
 	Net               int64 // of all orders, in minor units
+	Scored            bool
+	Chance            float64 // of no order within the horizon, if scored
 }
 
 // Newest is the day of the newest published snapshot below a directory.
@@ -32,22 +36,34 @@ func Newest(root string) (string, error) {
 	return day, checkDay(day)
 }
 
-// ReadBuyers reads the customers with orders of a published snapshot, part by part.
+// ReadBuyers reads the customers with orders of a published snapshot, part by part, without their ids.
 func ReadBuyers(root string, m Manifest) ([]Buyer, error) {
 	var buyers []Buyer
 	for _, p := range m.Parts {
-		var err error
-		if buyers, err = readPart(local(root, p.File), buyers); err != nil {
-			return nil, fmt.Errorf("archive %s: %w", p.File, err)
+		for b, err := range Buyers(root, p) {
+			if err != nil {
+				return nil, err
+			}
+			b.ID = ""
+			buyers = append(buyers, b)
 		}
 	}
 	return buyers, nil
 }
 
-func readPart(file string, buyers []Buyer) (_ []Buyer, err error) {
+// Buyers are the customers with orders of a part, in the order of the ids' bytes.
+func Buyers(root string, p Part) iter.Seq2[Buyer, error] {
+	return func(yield func(Buyer, error) bool) {
+		if err := readPart(local(root, p.File), func(b Buyer) bool { return yield(b, nil) }); err != nil {
+			yield(Buyer{}, fmt.Errorf("archive %s: %w", p.File, err))
+		}
+	}
+}
+
+func readPart(file string, take func(Buyer) bool) (err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	r := parquet.NewReader(f)
@@ -58,22 +74,33 @@ func readPart(file string, buyers []Buyer) (_ []Buyer, err error) {
 	}
 	for _, name := range []string{"order_days", "first_order_day", "last_order_day", "net_revenue_lifetime"} {
 		if _, ok := at[name]; !ok {
-			return nil, fmt.Errorf("no column %s: the snapshot is of an older version, take a new one", name)
+			return fmt.Errorf("no column %s: the snapshot is of an older version, take a new one", name)
 		}
 	}
 	rows := make([]parquet.Row, 256)
 	for {
 		n, err := r.ReadRows(rows)
 		for _, row := range rows[:n] {
-			if days := row[at["order_days"]]; !days.IsNull() {
-				buyers = append(buyers, Buyer{days.Int64(), row[at["first_order_day"]].Int32(), row[at["last_order_day"]].Int32(), row[at["net_revenue_lifetime"]].Int64()})
+			days, chance := row[at["order_days"]], row[at["churn_probability"]]
+			if days.IsNull() {
+				continue
+			}
+			b := Buyer{
+				ID: row[at["customer_id"]].String(), OrderDays: days.Int64(), FirstDay: row[at["first_order_day"]].Int32(), LastDay: row[at["last_order_day"]].Int32(),
+				Net: row[at["net_revenue_lifetime"]].Int64(), Scored: !chance.IsNull(),
+			}
+			if b.Scored {
+				b.Chance = chance.Double()
+			}
+			if !take(b) {
+				return nil
 			}
 		}
 		if err == io.EOF {
-			return buyers, nil
+			return nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 }

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/asiduo/asiduo/state/model"
+)
+
+// before are the canonical records of orders before a day.
+func before(t *testing.T, records, day string) string {
+	t.Helper()
+	var b strings.Builder
+	for line := range strings.Lines(records) {
+		var r struct {
+			OrderedAt string `json:"ordered_at"`
+		}
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.OrderedAt < day {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// TestDrift holds what the command says of two snapshots against a count over the log itself.
+func TestDrift(t *testing.T) {
+	csv, out := written(t, "shop.csv", smallShop(300)), t.TempDir()
+	records := command(t, append(append([]string{"replay", "--print", "--column", "order_id=Nr"}, smallColumns...), csv)...)
+	if records.code != exitGood {
+		t.Fatal(records.err)
+	}
+	_, address := fakeBroker(t, kfake.SeedTopics(townShards, "purchases", "interactions"))
+	cfg := configFile(t, address, "")
+	if got := command(t, "init", "-c", cfg); got.code != exitGood {
+		t.Fatal(got.err)
+	}
+	for _, day := range []string{"2024-10-01", "2024-12-31"} {
+		dir, log := t.TempDir(), written(t, "shop.jsonl", "")
+		if err := os.WriteFile(log, []byte(before(t, records.out, day)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := command(t, "simulate", "-c", cfg, "--input", log, "--until", day+"T00:00:00Z", "--output", dir); got.code != exitGood {
+			t.Fatal(got.err)
+		}
+		if err := os.CopyFS(filepath.Join(out, "snapshots"), os.DirFS(filepath.Join(dir, "snapshots"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drift := []string{"model", "drift", "-c", cfg, "--archive", out, "--from", "2024-10-01"}
+	got := command(t, append(drift, "--json", "-")...)
+	var d Drifted
+	if got.code != exitGood || json.Unmarshal([]byte(got.out), &d) != nil {
+		t.Fatalf("%d %s", got.code, got.err)
+	}
+
+	// The same from the log: days with orders by customer, as canonical records have them.
+	days := map[string]map[int]bool{}
+	for line := range strings.Lines(records.out) {
+		var r struct {
+			CustomerID string    `json:"customer_id"`
+			OrderedAt  time.Time `json:"ordered_at"`
+		}
+		if err := json.Unmarshal([]byte(line), &r); err != nil || r.CustomerID == "" {
+			t.Fatalf("%v in %s", err, line)
+		}
+		if days[r.CustomerID] == nil {
+			days[r.CustomerID] = map[int]bool{}
+		}
+		days[r.CustomerID][int(r.OrderedAt.Unix()/86400)] = true
+	}
+	day := func(s string) int {
+		at, err := time.Parse(time.DateOnly, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(at.Unix() / 86400)
+	}
+	from, to := day(d.From), day(d.To)
+	m := model.MBGNBD{R: 0.525, Alpha: 43.281, A: 0.891, B: 1.614} // as init has published it
+	shown := command(t, "model", "show", "-c", cfg)
+	for _, part := range []string{`"r": 0.525`, `"alpha": 43.281`, `"a": 0.891`, `"b": 1.614`} {
+		if !strings.Contains(shown.out, part) {
+			t.Fatalf("no %s in %s", part, shown.out)
+		}
+	}
+	var known, fresh int64
+	var expected, came, buyers, bought float64
+	for _, of := range days {
+		first, last, before, after := math.MaxInt, 0, 0, 0
+		for at := range of {
+			if at <= from {
+				first, last, before = min(first, at), max(last, at), before+1
+			} else if at <= to {
+				after++
+			}
+		}
+		switch {
+		case before > 0:
+			known++
+			expected += m.Orders(float64(before-1), float64(last-first), float64(from-last), float64(to-from))
+			buyers += 1 - m.NoOrder(float64(before-1), float64(last-first), float64(from-last), float64(to-from))
+			came += float64(after)
+			bought += min(float64(after), 1)
+		case after > 0:
+			fresh++
+		}
+	}
+	near := func(a, b float64) bool { return math.Abs(a-b) < 1e-6*(1+math.Abs(b)) }
+	if d.Known != known || d.New != fresh || d.Gone != 0 || d.Days != int32(to-from) || d.Version != 1 || known < 200 || came < 100 {
+		t.Errorf("%d customers, %d new, %d gone, %d days, version %d; want %d, %d, %d days", d.Known, d.New, d.Gone, d.Days, d.Version, known, fresh, to-from)
+	}
+	if !near(d.Orders.Expected, expected) || d.Orders.Came != came || !near(d.Buyers.Expected, buyers) || d.Buyers.Came != bought || d.Buyers.Customers != known {
+		t.Errorf("%+v and %+v; want %v, %v and %v, %v", d.Orders, d.Buyers, expected, came, buyers, bought)
+	}
+	if d.Stable <= 0 {
+		t.Errorf("index %v", d.Stable)
+	}
+	text := command(t, drift...)
+	for _, part := range []string{fmt.Sprintf("version 1 of the model (mbg_nbd)\n%d customers, %d new, 0 gone", known, fresh), "orders of those with 1 order", "population stability index"} {
+		if text.code != exitGood || !strings.Contains(text.out, part) {
+			t.Errorf("no %q in %s%s", part, text.out, text.err)
+		}
+	}
+	file := written(t, "model.json", shown.out)
+	if again := command(t, append(drift, "--model", file)...); again.out != text.out {
+		t.Errorf("with --model: %s%s", again.out, again.err)
+	}
+
+	refused(t, exitUsage, "there is no archive: give --archive, or set archive.dir", "model", "drift", "-c", cfg, "--from", "2024-10-01")
+	refused(t, exitUsage, "say with --from since when", "model", "drift", "-c", cfg, "--archive", out)
+	refused(t, exitUsage, "the snapshot of 2024-10-01 is not later than that of 2024-12-31", "model", "drift", "-c", cfg, "--archive", out, "--from", "2024-12-31", "--to", "2024-10-01")
+	refused(t, exitUsage, "--model: open nowhere.json: no such file or directory", append(drift, "--model", "nowhere.json")...)
+	other := written(t, "model.json", strings.Replace(shown.out, `"version": 1`, `"version": 7`, 1))
+	refused(t, exitUsage, "--model "+other+": it is version 7, the customers were scored with 1", append(drift, "--model", other)...)
+}
