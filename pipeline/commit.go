@@ -60,6 +60,11 @@ func (s *shard) commit(ctx context.Context) error {
 	if err := batch.SetMark(&mark); err != nil {
 		return err
 	}
+	if s.part { // until now
+		if err := batch.SetWhole(); err != nil {
+			return err
+		}
+	}
 	if a := &s.adopted; a.extract != nil {
 		if err := batch.SetParameters(a.extract); err != nil {
 			return err
@@ -68,7 +73,7 @@ func (s *shard) commit(ctx context.Context) error {
 	if err := s.guarded(batch.Commit); err != nil {
 		return err
 	}
-	s.mark = mark
+	s.mark, s.part = mark, false
 	s.adopted.news, s.adopted.extract = false, nil
 	s.people.recount(o)
 	for key, value := range o.changed() {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -128,6 +129,12 @@ func TestDiskStuckInRestore(t *testing.T) {
 // state that ever was, so the store is built anew. It would have been taken for an empty one, and after a reset the
 // customers in it for some that were told before.
 func TestRestoreInterrupted(t *testing.T) {
+	for _, marked := range []bool{false, true} { // or with a checkpoint that it had come to
+		t.Run(fmt.Sprint(marked), func(t *testing.T) { restoreInterrupted(t, marked) })
+	}
+}
+
+func restoreInterrupted(t *testing.T, marked bool) {
 	s := newShop(t)
 	s.cfg.Cycle.Records, s.cfg.Cycle.Bytes = 50_000, 16<<20 // few checkpoints
 	s.cfg.State.Memtable = 64 << 10                         // what is written is there after a crash
@@ -156,12 +163,18 @@ func TestRestoreInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, marked, err := left.Mark()
-	bare, err2 := left.Bare()
-	if err := errors.Join(err, err2, left.Close(false)); err != nil || bare {
+	bare, err := left.Bare()
+	if marked {
+		b := left.NewBatch()
+		err = errors.Join(err, b.SetMark(&store.Mark{Checkpoint: store.Checkpoint{Owner: "somebody", Made: s.pipe.made(1)}, Position: store.Position{TopicID: "its"}}), b.Commit())
+	}
+	if err := errors.Join(err, left.Close(marked)); err != nil || bare {
 		t.Fatalf("nothing was written before the restore ended: %v", err)
 	}
-	t.Logf("left with a mark: %t", marked)
+	const better = "data/shard-0.set-aside/better"
+	if err := s.disk.MkdirAll(better, 0o700); err != nil {
+		t.Fatal(err)
+	}
 
 	r, err := PlanReset(t.Context(), s.adm, Connector(s.cfg.Kafka), s.cfg)
 	if err != nil {
@@ -175,6 +188,9 @@ func TestRestoreInterrupted(t *testing.T) {
 	s.stop()
 	if again := len(s.out("segment-changes")) - told; again != told {
 		t.Errorf("%d changes were told before the reset, %d after it", told, again)
+	}
+	if _, err := s.disk.Stat(better); err != nil {
+		t.Errorf("what was left has taken the place of what was set aside: %v", err)
 	}
 }
 

@@ -217,8 +217,5 @@ func (s *shard) finish(ctx context.Context, f *filling, record *kgo.Record, owne
 			return err
 		}
 	}
-	if err := f.batch.SetWhole(); err != nil {
-		return err
-	}
 	return f.flush()
 }

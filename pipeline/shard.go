@@ -47,6 +47,7 @@ type shard struct {
 	epochs  map[string]map[int32]int32   // of the leaders who wrote the records before them; -1 where nobody knows
 	missing []lost                       // of the inputs, until a cycle has told it
 	poison  *poisoned
+	part    bool // of a store that has never had everything
 }
 
 // Step is a point between two steps of an acquisition or a cycle, where a test may stop the shard as a crash would.
@@ -87,7 +88,6 @@ func lasting(err error) error {
 var (
 	errFenced   = errors.New("a newer owner has taken the shard")
 	errDiverged = errors.New("the store holds what the changelog does not")
-	errPart     = fmt.Errorf("%w: it is part of a new one, which was interrupted", errDiverged)
 )
 
 func transactionalID(app string, shard int32) string { return fmt.Sprintf("%s-%d", app, shard) }
@@ -175,6 +175,11 @@ func (s *shard) open() (err error) {
 			return err
 		}
 	}
+	whole, err := s.store.Whole()
+	if err != nil {
+		return err
+	}
+	s.part = !whole
 	var found bool
 	if s.mark, found, err = s.store.Mark(); err != nil {
 		return err
@@ -185,11 +190,6 @@ func (s *shard) open() (err error) {
 	} else if bare, err := s.store.Bare(); err != nil {
 		return err
 	} else if !bare {
-		if whole, err := s.store.Whole(); err != nil {
-			return err // nobody knows whether it is worth keeping
-		} else if !whole {
-			return errPart
-		}
 		return fmt.Errorf("%w: it has records and no mark, its restore has not come to a checkpoint", errDiverged)
 	}
 	c := p.cfg.Cycle
@@ -300,20 +300,16 @@ func (s *shard) close(why error) {
 	}
 	// What somebody has to look at is not the store's fault: a corrupt record of the changelog, say, would be met again, and
 	// this store may be the only place that still has it.
-	_, stopped := errors.AsType[*stopError](why)
-	switch {
-	case stopped:
-	case errors.Is(why, errPart): // not worth keeping, and least of all in the place of one that is
-		s.p.log.Warn("store is unfinished and will be built anew from the changelog", "shard", s.id)
-		s.p.metrics.rebuilds.WithLabelValues(rebuilding(why)).Inc()
-		if err := s.p.dir.Remove(s.id); err != nil {
-			s.p.log.Error("remove store", "shard", s.id, "err", err)
-		}
-	case errors.Is(why, errDiverged) || store.Corrupt(why):
-		s.p.log.Warn("store is set aside and will be rebuilt from the changelog", "shard", s.id, "err", why)
-		s.p.metrics.rebuilds.WithLabelValues(rebuilding(why)).Inc()
-		if err := s.p.dir.SetAside(s.id); err != nil {
-			s.p.log.Error("set store aside", "shard", s.id, "err", err)
-		}
+	if _, stopped := errors.AsType[*stopError](why); stopped || !errors.Is(why, errDiverged) && !store.Corrupt(why) {
+		return
+	}
+	s.p.metrics.rebuilds.WithLabelValues(rebuilding(why)).Inc()
+	give, how := s.p.dir.SetAside, "store is set aside and will be rebuilt from the changelog"
+	if s.part { // not worth keeping, least of all in the place of one that is
+		give, how = s.p.dir.Remove, "store is removed and will be rebuilt from the changelog"
+	}
+	s.p.log.Warn(how, "shard", s.id, "err", why)
+	if err := give(s.id); err != nil {
+		s.p.log.Error("give up store", "shard", s.id, "err", err)
 	}
 }

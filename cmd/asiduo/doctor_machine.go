@@ -48,7 +48,7 @@ func (d *doctor) stores(ctx context.Context) {
 	n := len(d.found)
 	aside, _ := filepath.Glob(filepath.Join(d.cfg.State.Dir, "*.set-aside"))
 	for _, path := range aside {
-		d.warn("stores", "keep it until the shard runs again; then look for the cause in the log, and remove it", "%s was set aside: it was damaged, too old, or not of this changelog", path)
+		d.warn("stores", "keep it until the shard runs again; then look for the cause in the log, and remove it", "%s was set aside: it was damaged, too old, not of this changelog, or its restore was interrupted", path)
 	}
 	found, _ := filepath.Glob(filepath.Join(d.cfg.State.Dir, "shard-*"))
 	if len(found) == len(aside) {

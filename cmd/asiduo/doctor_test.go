@@ -179,7 +179,7 @@ func TestDoctorOfBrokenSystems(t *testing.T) {
 
 	finds(with("state: {", "state: {min_free: 1024TiB, "), "disk", "fault", `\d+ MiB are free below \S+, less than state.min_free \(1073741824 MiB\): intake is stopped`, "make room, .*")
 	must(os.MkdirAll(filepath.Join(s.cfg.State.Dir, "shard-1.set-aside"), 0o700))
-	finds(good, "stores", "warning", `\S+/shard-1.set-aside was set aside: it was damaged, too old, or not of this changelog`, "keep it until the shard runs again; then look for the cause in the log, and remove it")
+	finds(good, "stores", "warning", `\S+/shard-1.set-aside was set aside: it was damaged, too old, not of this changelog, or its restore was interrupted`, "keep it until the shard runs again; then look for the cause in the log, and remove it")
 	must(os.Remove(filepath.Join(s.cfg.State.Dir, "shard-1.set-aside")))
 	newer := store.CustomerKey(nil, "0") // the first to be looked at
 	s.spoil(place, func(_ *store.Store, b *store.Batch) { must(b.Put(newer, []byte{state.Format + 1, 0, 0})) })

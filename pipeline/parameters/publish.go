@@ -130,6 +130,9 @@ func (m *Model) follow(s *Set, now state.Instant) error {
 		return ErrSame
 	}
 	m.Version, m.PublishedAt = s.Newest.Model+1, now
+	if err := m.domain(); err != nil {
+		return err
+	}
 	return m.check()
 }
 

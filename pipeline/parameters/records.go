@@ -147,8 +147,8 @@ func (v *Value) value(method state.ChurnMethod) (*model.Value, error) {
 	switch {
 	case method != state.ByMBGNBD:
 		return nil, fmt.Errorf("a value needs the method mbg_nbd, found %s", method)
-	case !(model.IsShape(v.P) && model.IsShape(v.Q) && v.Q > 1 && within(v.Gamma, 1e-4, 1e12)):
-		return nil, fmt.Errorf("value: p must be from 0.0001 and q from above 1 to 1e6, gamma from 0.0001 to 1e12; found %g, %g and %g", v.P, v.Q, v.Gamma)
+	case !(v.P > 0 && v.Q > 1 && v.Gamma > 0):
+		return nil, errors.New("value: p and gamma must be above 0 and q above 1")
 	case v.Horizon < 1 || v.Horizon > 36_500 || !within(v.AnnualRate, 0, 10) || !within(v.Margin, 1e-6, 1):
 		return nil, errors.New("value: horizon, annual rate or margin is out of range")
 	}
@@ -245,6 +245,21 @@ func (m *Model) check() error {
 	return err
 }
 
+// domain says whether the parameters of what is to be published lie where the functions of the models are finite. What an older
+// release has published is read, and lived with.
+func (m *Model) domain() error {
+	p, v := m.Params, m.Value
+	switch {
+	case m.Method == state.ByMBGNBD.String() && !(model.IsShape(p.R) && model.IsScale(p.Alpha) && model.IsShape(p.A) && model.IsShape(p.B)):
+		return fmt.Errorf("r, a and b of mbg_nbd must be from 0.0001 to 1e6, and alpha from 0.0001 to 1e7 days; found %g, %g, %g and %g", p.R, p.A, p.B, p.Alpha)
+	case m.Method == state.ByRhythm.String() && !model.IsScale(p.ShopGapDays):
+		return fmt.Errorf("shop_gap_days must be from 0.0001 to 1e7, found %g", p.ShopGapDays)
+	case v != nil && !(model.IsShape(v.P) && model.IsShape(v.Q) && v.Q > 1 && v.Gamma >= 1e-4 && v.Gamma <= 1e12): // gamma is money, of any currency
+		return fmt.Errorf("value: p must be from 0.0001 and q from above 1 to 1e6, gamma from 0.0001 to 1e12; found %g, %g and %g", v.P, v.Q, v.Gamma)
+	}
+	return nil
+}
+
 // churn is the model as scores use it.
 func (m *Model) churn() (c state.Churn, err error) {
 	method, known := state.ParseChurnMethod(m.Method)
@@ -257,10 +272,10 @@ func (m *Model) churn() (c state.Churn, err error) {
 	switch {
 	case !known:
 		return c, fmt.Errorf("unknown churn method %q", m.Method)
-	case method == state.ByMBGNBD && !(model.IsShape(p.R) && model.IsScale(p.Alpha) && model.IsShape(p.A) && model.IsShape(p.B)):
-		return c, fmt.Errorf("r, a and b of mbg_nbd must be from 0.0001 to 1e6, and alpha from 0.0001 to 1e7 days; found %g, %g, %g and %g", p.R, p.A, p.B, p.Alpha)
-	case method == state.ByRhythm && !model.IsScale(p.ShopGapDays):
-		return c, fmt.Errorf("shop_gap_days must be from 0.0001 to 1e7, found %g", p.ShopGapDays)
+	case method == state.ByMBGNBD && !(p.R > 0 && p.Alpha > 0 && p.A > 0 && p.B > 0):
+		return c, errors.New("parameters of mbg_nbd must be more than 0")
+	case method == state.ByRhythm && !(p.ShopGapDays > 0):
+		return c, errors.New("shop_gap_days must be more than 0")
 	case method != state.NoChurn && (m.Horizon < 1 || m.Bands[0] < 1 || m.Bands[1] <= m.Bands[0] || m.Bands[1] > state.One ||
 		m.Hysteresis < 0 || m.Hysteresis > m.Bands[0] || m.Jump < 1 || m.Jump > state.One):
 		return c, errors.New("horizon, bands, hysteresis or jump are out of range")

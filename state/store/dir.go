@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -39,7 +40,7 @@ func Hold(files vfs.FS, path, app string) (*Dir, error) {
 		return nil, fmt.Errorf("data directory %s is in use by another process: %w", path, err)
 	}
 	d := &Dir{FS: files, Path: path, lock: lock}
-	if err := d.identify(app); err != nil {
+	if err := errors.Join(d.identify(app), d.tidy()); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
@@ -89,10 +90,13 @@ func (d *Dir) SetAside(s int32) error {
 	return nil
 }
 
+// removed begins the names of databases that are being removed.
+const removed = "removed-"
+
 // Remove removes a shard's database. It is renamed first: what is left of one would be taken for a damaged store, and set aside.
 func (d *Dir) Remove(s int32) error {
-	gone := d.FS.PathJoin(d.Path, fmt.Sprintf("removed-%d", s))
-	err := d.FS.RemoveAll(gone) // of a process that was killed here
+	gone := d.FS.PathJoin(d.Path, fmt.Sprint(removed, s))
+	err := d.FS.RemoveAll(gone)
 	if err == nil {
 		err = d.FS.Rename(d.Shard(s), gone)
 	}
@@ -101,6 +105,20 @@ func (d *Dir) Remove(s int32) error {
 	}
 	if err != nil {
 		return fmt.Errorf("remove store: %w", err)
+	}
+	return nil
+}
+
+// tidy removes what a process that was killed has left of a database.
+func (d *Dir) tidy() error {
+	names, err := d.FS.List(d.Path)
+	for _, name := range names {
+		if strings.HasPrefix(name, removed) {
+			err = errors.Join(err, d.FS.RemoveAll(d.FS.PathJoin(d.Path, name)))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", d.Path, err)
 	}
 	return nil
 }

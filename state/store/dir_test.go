@@ -286,7 +286,7 @@ func TestSetAside(t *testing.T) {
 func TestRemove(t *testing.T) {
 	files := vfs.NewMem()
 	d := hold(t, files, "shop")
-	defer release(t, d)
+	defer func() { release(t, d) }()
 	fill := func() {
 		s, err := Open(d.Shard(3), options(t, files))
 		if err != nil {
@@ -315,6 +315,14 @@ func TestRemove(t *testing.T) {
 	}
 	if err := files.MkdirAll("data/removed-3/left", 0o700); err != nil {
 		t.Fatal(err)
+	}
+	if err := (&Dir{FS: faulty{files, "remove", syscall.EIO}, Path: "data"}).tidy(); err == nil || err.Error() != "data directory data: remove data/removed-3: input/output error" {
+		t.Errorf("%v", err)
+	}
+	release(t, d)
+	d = hold(t, files, "shop")
+	if _, err := files.Stat("data/removed-3"); err == nil {
+		t.Error("what was left is still there")
 	}
 	for range 2 {
 		if err := d.Remove(3); err != nil {
