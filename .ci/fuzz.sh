@@ -56,6 +56,10 @@ for dir in $(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname 
 		while [ "$used" -lt "$each" ] && [ $verdict = ok ]; do
 			(cd "$dir" && nice "$binary" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$(((each - used + workers - 1) / workers))s" \
 				-test.fuzzminimizetime 1s -test.parallel "$workers" -test.fuzzcachedir "$cache") >"$out" 2>&1 || verdict=FAILED
+			# Where processors are busy, the end of the time may be taken for a fault (go.dev/issue/75804). An input that fails is written.
+			if grep -q 'context deadline exceeded' "$out" && ! grep -q 'Failing input' "$out"; then
+				verdict=ok
+			fi
 			last=$(grep '^fuzz: elapsed' "$out" | tail -1 || true)
 			ran=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' <<<"$last")
 			execs=$((execs + ${ran:-0}))

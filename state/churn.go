@@ -35,6 +35,14 @@ type Risk struct {
 	Raw        Millionths // the same as the method gives it, before calibration
 	Percentile int        // of Raw among customers with about as many orders, see Churn.Percentile; -1 without a table
 	Overdue    Millionths // that his next order would have come by now, if he still buys
+	Drivers    Drivers
+}
+
+// Drivers are what a chance is made of; they sum to it exactly. All are 0 where the chance is None.
+type Drivers struct {
+	Base    Millionths // the chance of anybody who has just placed a first order
+	Rhythm  Millionths // what the customer's orders change about it, as it was right after the last; may be below 0
+	Silence Millionths // what the days since then have added
 }
 
 // Worth is what a customer will bring in, discounted, within the horizon of Churn.Value.
@@ -63,10 +71,23 @@ func (c *Churn) calibrated(p Millionths) Millionths {
 // raw is the method's own probability after e days of silence.
 func (c *Churn) raw(t *tally, e int) Millionths {
 	x, tx := t.history()
+	return c.of(x, tx, e)
+}
+
+func (c *Churn) of(x, tx float64, e int) Millionths {
 	if c.Method == ByMBGNBD {
 		return InMillionths(c.MBGNBD.NoOrder(x, tx, float64(e), float64(c.Horizon)))
 	}
 	return InMillionths(c.Rhythm.Silence(x, tx, float64(e)))
+}
+
+// drivers are those of a chance.
+func (c *Churn) drivers(t *tally, chance Millionths) Drivers {
+	if chance == None {
+		return Drivers{}
+	}
+	base, fresh := c.calibrated(c.of(0, 0, 0)), c.on(t, 0)
+	return Drivers{base, fresh - base, chance - fresh}
 }
 
 // overdue is how far beyond the customer's own rhythm the silence is; None if there is no model or no order.
@@ -89,7 +110,8 @@ func (t *tally) history() (x, tx float64) {
 
 // risk is what is told of a chance as the method gives it.
 func (t *tally) risk(p *Parameters, raw Millionths, now Instant) Risk {
-	return Risk{p.Churn.calibrated(raw), raw, p.Churn.Percentile(raw, t.occasions.Days), t.overdue(p, now)}
+	chance := p.Churn.calibrated(raw)
+	return Risk{chance, raw, p.Churn.Percentile(raw, t.occasions.Days), t.overdue(p, now), p.Churn.drivers(t, chance)}
 }
 
 // worth is what the customer will bring in; not known without a model of spending, or an order.

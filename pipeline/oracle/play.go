@@ -302,10 +302,12 @@ func (c *customer) segmentChange(sales []sale, s score, t int64, cause, mode str
 
 // churnEvent describes the change from the published band and reference to those of s.
 func (c *customer) churnEvent(sales []sale, s score, t int64, cause, mode string, level int) Output {
-	var probability, before, overdue any
+	var probability, before, overdue, drivers any
 	if s.n > 0 {
 		probability = millionths(s.probability)
 		overdue = millionths(c.plan.overdue(sales, min(s.idle/day, lastChurnDay)))
+		first, fresh := c.plan.churnProbability(sales[:1], 0), c.plan.churnProbability(sales, 0)
+		drivers = map[string]any{"base": millionths(first), "rhythm": millionths(fresh - first), "silence": millionths(s.probability - fresh)}
 	}
 	if c.hasRef {
 		before = millionths(c.ref)
@@ -317,6 +319,7 @@ func (c *customer) churnEvent(sales []sale, s score, t int64, cause, mode string
 		"cause":                 cause,
 		"days_since_last_order": s.ifOrders(number(s.idle / day)),
 		"overdue":               overdue,
+		"drivers":               drivers,
 		"segment":               s.segment,
 		"lifecycle":             s.lifecycle,
 		"next_threshold":        c.plan.nextThreshold(sales, t, level),

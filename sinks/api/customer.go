@@ -160,6 +160,7 @@ func (s *server) churn(by *state.Parameters, p *state.Profile, risk *state.Risk)
 	c := &wireChurn{
 		Probability: probability(risk.Chance), Overdue: probability(risk.Overdue), Band: band(p.Band), Reference: probability(p.Reference),
 		Method: by.Churn.Method.String(), HorizonDays: by.Churn.Horizon, Confidence: by.Churn.Confidence,
+		Drivers: wireDrivers{decimal(risk.Drivers.Base), decimal(risk.Drivers.Rhythm), decimal(risk.Drivers.Silence)},
 	}
 	if by.Churn.Map != nil {
 		c.Raw = probability(risk.Raw)

@@ -39,8 +39,10 @@ func probability(p state.Millionths) *float64 {
 	if p == state.None {
 		return nil
 	}
-	return new(float64(p) / float64(state.One))
+	return new(decimal(p))
 }
+
+func decimal(p state.Millionths) float64 { return float64(p) / float64(state.One) }
 
 // hashText is the hash of an order's or refund's id.
 func hashText(h uint64) string {

@@ -85,12 +85,20 @@ type wireChurn struct {
 	Raw           *float64       `json:"raw_probability,omitempty"` // before calibration, where there is a map
 	Percentile    *int           `json:"percentile,omitempty"`      // among customers with about as many orders, where there is a table
 	Overdue       *float64       `json:"overdue"`
+	Drivers       wireDrivers    `json:"drivers"`
 	Band          *string        `json:"band"`
 	Reference     *float64       `json:"reference"` // the probability last told
 	Method        string         `json:"method"`
 	Confidence    string         `json:"confidence,omitempty"` // of a fitted model
 	HorizonDays   int            `json:"horizon_days"`
 	NextThreshold *wireThreshold `json:"next_threshold"`
+}
+
+// wireDrivers sum to the probability.
+type wireDrivers struct {
+	Base    float64 `json:"base"`
+	Rhythm  float64 `json:"rhythm"`
+	Silence float64 `json:"silence"`
 }
 
 type wireThreshold struct {

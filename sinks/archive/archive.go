@@ -5,8 +5,8 @@
 //	snapshots/dt=YYYY-MM-DD/_manifest.json         what the parts are: rows, sums, digests, input positions
 //	snapshots/dt=YYYY-MM-DD/_SUCCESS               the manifest is true
 //
-// The columns are of the instant of the snapshot, but for the last two: the records as they are stored, from which a
-// changelog that was lost is filled again. A part carries the same name whoever owns its shard, and appears only when it is whole. What is half written has a
+// The columns are of the instant of the snapshot, but for customer_record and interactions_record, which are as they are stored: from
+// them a changelog that was lost is filled again. A part carries the same name whoever owns its shard, and appears only when it is whole. What is half written has a
 // name that neither "part-*.parquet" nor "*.parquet" finds. While _SUCCESS is there, the manifest describes the files
 // beside it; a part that is written again takes it away until the snapshot is published again.
 package archive

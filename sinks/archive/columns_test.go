@@ -125,6 +125,9 @@ func scored(want map[string]any, c *state.Customer, params *state.Parameters, to
 	if chance := c.Chance(params, to); chance != state.None {
 		want["churn_probability"] = float64(chance) / 1e6
 	}
+	if w := c.Worth(params, to); w.Known {
+		want["clv"], want["value_at_risk"] = int64(w.Now), int64(w.AtRisk)
+	}
 	if p.Reference != state.None {
 		want["churn_reference"] = float64(p.Reference) / 1e6
 	}

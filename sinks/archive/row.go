@@ -19,6 +19,7 @@ type row struct {
 	evaluatedAt   state.Instant
 	published     state.Segment // as stored, like evaluatedAt
 	chance        state.Millionths
+	worth         state.Worth
 	inLedger      int
 	settled       state.Settled
 	occasions     state.Occasions
@@ -75,10 +76,18 @@ func (r *row) take(from store.Row, p *state.Parameters, asOf state.Instant) erro
 			c.Due = r.asOf
 			r.quiet = c.Advance(p, r.asOf, silent, r.quiet)
 		}
-		r.Profile, r.chance = c.Profile(p), c.Chance(p, r.asOf)
+		r.Profile, r.chance, r.worth = c.Profile(p), c.Chance(p, r.asOf), c.Worth(p, r.asOf)
 	}
 	r.inLedger, r.settled, r.occasions = len(c.Orders), c.Settled, c.Occasions()
 	return nil
+}
+
+// value is null where what a customer will bring in is not known.
+func (r *row) value(m state.Money) parquet.Value {
+	if !r.worth.Known {
+		return parquet.Value{}
+	}
+	return amount(m)
 }
 
 // takeConsents makes the consents a JSON object of purpose and status; null if nothing was ever said.

@@ -85,6 +85,8 @@ func columns(digits int) []column {
 		{"last_order_day", parquet.Optional(date), func(r *row) parquet.Value { return r.day(r.occasions.LastDay) }},
 		{customerRecord, parquet.Optional(raw), func(r *row) parquet.Value { return r.customer }},
 		{interactionsRecord, parquet.Optional(raw), func(r *row) parquet.Value { return r.interactions }},
+		{"clv", parquet.Optional(money), func(r *row) parquet.Value { return r.value(r.worth.Now) }},
+		{"value_at_risk", parquet.Optional(money), func(r *row) parquet.Value { return r.value(r.worth.AtRisk) }},
 	}
 }
 

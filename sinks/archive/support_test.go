@@ -40,6 +40,7 @@ func parameters(t testing.TB) *state.Parameters {
 	}
 	p.Churn = state.Churn{
 		Method: state.ByMBGNBD, MBGNBD: model.MBGNBD{R: 0.525, Alpha: 51, A: 0.89, B: 1.63}, Horizon: 90,
+		Value: &model.Value{Spend: model.GammaGamma{P: 6, Q: 3.7, Gamma: 1500}, Horizon: 1095, Rate: 0.1, Margin: 0.3},
 		Bands: [2]state.Millionths{300_000, 700_000}, Hysteresis: 50_000, Jump: 100_000,
 	}
 	return p

@@ -9,7 +9,7 @@ import (
 // What the values of changes take without customer and consents, unless figures are unusually long.
 const (
 	moveRoom = 832
-	riskRoom = 544
+	riskRoom = 608
 )
 
 // Change is the record of a segment change or of a change of churn risk, as c says. Of the interactions, consents and
@@ -158,11 +158,31 @@ func (e *Encoder) appendRisk(b []byte, c *state.Change) []byte {
 	b = appendDays(b, c.Figures.Idle, c.Figures.Lifetime > 0)
 	b = append(b, `,"overdue":`...)
 	b = AppendProbability(b, c.Overdue)
+	b = append(b, `,"drivers":`...)
+	b = appendDrivers(b, &c.Risk)
 	b = append(b, `,"segment":`...)
 	b = e.appendSegment(b, c.Is.Published)
 	b = append(b, `,"lifecycle":`...)
 	b = appendWord(b, c.Is.Lifecycle.String())
 	return appendThreshold(b, c.Is.Threshold.Band, c.ThresholdAt)
+}
+
+// appendDrivers appends what the probability is made of.
+func appendDrivers(b []byte, r *state.Risk) []byte {
+	if r.Chance == state.None {
+		return append(b, "null"...)
+	}
+	b = append(b, `{"base":`...)
+	b = AppendProbability(b, r.Drivers.Base)
+	b = append(b, `,"rhythm":`...)
+	rhythm := r.Drivers.Rhythm
+	if rhythm < 0 {
+		b = append(b, '-')
+	}
+	b = AppendProbability(b, max(rhythm, -rhythm))
+	b = append(b, `,"silence":`...)
+	b = AppendProbability(b, r.Drivers.Silence)
+	return append(b, '}')
 }
 
 // appendDays appends the whole days of a span.
