@@ -77,6 +77,9 @@ type purchaseLog struct {
 	rows     int            // records, used or not
 	rejected map[string]int // reason -> records that a pipeline would not take
 	digest   string         // of all records, SHA-256 in hexadecimal
+
+	deals map[order]deal          // of orders, where records tell
+	dealt map[order]state.Instant // when they became known
 }
 
 // readPurchases reads a whole log. A line that cannot be read is an error; a record that a pipeline would refuse is counted.
@@ -108,6 +111,7 @@ func readPurchases(ctx context.Context, cfg config.Config, records iter.Seq2[*kg
 			continue
 		}
 		l.facts = append(l.facts, fact)
+		l.note(&fact, r.Value)
 	}
 	l.digest = hex.EncodeToString(sum.Sum(nil))
 	if len(l.facts) == 0 {
@@ -174,21 +178,9 @@ type shop struct {
 
 // shop is what was known of the customers at the end of a day: orders and refunds up to then.
 func (l *purchaseLog) shop(day int32, free bool) (*shop, error) {
-	zone, err := time.LoadLocation(l.cfg.Time.Zone)
+	ledgers, err := l.ledgers(day)
 	if err != nil {
 		return nil, err
-	}
-	end := state.Instant(dayTime(day+1, zone).UnixMilli())
-	ledgers := map[string]*state.Ledger{}
-	for i := range l.facts {
-		f := &l.facts[i]
-		if occurred(f) >= end {
-			continue
-		}
-		if ledgers[f.Customer] == nil {
-			ledgers[f.Customer] = &state.Ledger{}
-		}
-		ledgers[f.Customer].Add(f)
 	}
 	s := &shop{index: map[string]int{}, first: math.MaxInt32, last: math.MinInt32}
 	for _, ledger := range ledgers {
@@ -223,6 +215,27 @@ func (l *purchaseLog) shop(day int32, free bool) (*shop, error) {
 		return nil, fmt.Errorf("no customer has a counted order up to %s", dateOf(day))
 	}
 	return s, nil
+}
+
+// ledgers are the customers' orders and refunds as they were known at the end of a day.
+func (l *purchaseLog) ledgers(day int32) (map[string]*state.Ledger, error) {
+	zone, err := time.LoadLocation(l.cfg.Time.Zone)
+	if err != nil {
+		return nil, err
+	}
+	end := state.Instant(dayTime(day+1, zone).UnixMilli())
+	ledgers := map[string]*state.Ledger{}
+	for i := range l.facts {
+		f := &l.facts[i]
+		if occurred(f) >= end {
+			continue
+		}
+		if ledgers[f.Customer] == nil {
+			ledgers[f.Customer] = &state.Ledger{}
+		}
+		ledgers[f.Customer].Add(f)
+	}
+	return ledgers, nil
 }
 
 // readShop reads a log to the end of a day; without one, of the last with an order.

@@ -25,7 +25,9 @@ type Summary struct {
 	Currency string   `json:"currency"`
 	Missing  []string `json:"missing"` // what the input cannot tell
 	*kpi.Report
-	Funnel []kpi.Funnel `json:"funnel"` // moves between stages of the life cycle, by calendar quarter
+	Funnel     []kpi.Funnel    `json:"funnel"`     // moves between stages of the life cycle, by calendar quarter
+	Promotions *kpi.Promotions `json:"promotions"` // null where the input tells of no coupons and discounts
+	Discount   float64         `json:"promotion_discount"`
 }
 
 // LastFunnel is that of the last quarter that is over; nil if there is none.
@@ -41,6 +43,7 @@ type reporting struct {
 	cfg                      config.Config
 	log                      purchaseFlags
 	snapshot, until, winBack string
+	discount                 float64 // per cent of the price
 	to                       outlet
 }
 
@@ -51,8 +54,8 @@ func newReport() *cobra.Command {
 		Use:   "report --input FILE... | --snapshot DIR",
 		Short: "Who comes back, how often, and whose the revenue is",
 		Long: `report counts what the customers did up to the end of a day: repeat rate, average basket, orders and revenue per customer, tenure,
-intervals, concentration of revenue, win-back, retention by calendar quarter, cohorts by the month of the first order, and moves between stages
-of the life cycle. Every rate has its numerator and its denominator. An order is a day with orders, net of refunds, as for fit and evaluate.
+intervals, concentration of revenue, win-back, retention by calendar quarter, cohorts by the month of the first order, moves between stages
+of the life cycle, and how much of the business is promoted and who buys only then. Every rate has its numerator and its denominator. An order is a day with orders, net of refunds, as for fit and evaluate.
 
 From the newest snapshot of an archive it tells less, since that has the number of orders and not each of them: what is missing is said.`,
 		Example: "  asiduo report --input orders.csv --column customer_id=Customer --column ordered_at=Date --column amount=Total --currency EUR --html report.html\n" +
@@ -75,12 +78,13 @@ From the newest snapshot of an archive it tells less, since that has the number 
 	f.StringVar(&c.snapshot, "snapshot", "", "directory of an archive: report on its newest snapshot")
 	f.StringVar(&c.until, "until", "", "last day to look at (2026-05-31); default: the last with an order")
 	f.StringVar(&c.winBack, "win-back", "180d", "who stays away for longer has lapsed")
+	f.Float64Var(&c.discount, "promotion", 5, "an order with a discount of so many per cent of its price is a promoted one, as is one with a coupon")
 	c.to.add(cmd)
 	return cmd
 }
 
 const (
-	noPromotions = "promo share and buyer types: asiduo does not read coupons and discounts of orders"
+	noPromotions = "promo share and buyer types: no order has a coupon or a discount; a snapshot never has them"
 	noMoves      = "moves between stages of the life cycle: a snapshot has the stages of one instant; report --input has them"
 )
 
@@ -88,6 +92,9 @@ func (c *reporting) read(ctx context.Context) (*Summary, error) {
 	away, err := daysOf("win-back", c.winBack)
 	if err != nil {
 		return nil, err
+	}
+	if !(c.discount >= 0 && c.discount <= 100) {
+		return nil, usageError{fmt.Errorf("--promotion is per cent, from 0 to 100, found %g", c.discount)}
 	}
 	if (len(c.log.inputs) > 0) == (c.snapshot != "") {
 		return nil, usageError{errors.New("give one of --input FILE and --snapshot DIR")}
@@ -118,8 +125,13 @@ func (c *reporting) read(ctx context.Context) (*Summary, error) {
 	}
 	s := &Summary{
 		Source: fmt.Sprintf("%d records of %s", log.rows, strings.Join(c.log.inputs, ", ")), Until: dateOf(until), Zone: c.cfg.Time.Zone, Currency: log.cfg.Currency,
-		Missing: []string{noPromotions},
-		Report:  kpi.Of(all, until, away),
+		Report: kpi.Of(all, until, away), Discount: c.discount / 100,
+	}
+	if s.Promotions, err = log.promotions(until, s.Discount); err != nil {
+		return nil, err
+	}
+	if s.Promotions == nil {
+		s.Missing = append(s.Missing, noPromotions)
 	}
 	if s.Funnel, err = log.funnels(until); err != nil {
 		return nil, err
@@ -202,6 +214,9 @@ func (s *Summary) writeText(out io.Writer) error {
 		}
 	}
 	if err := writeFunnel(out, s.LastFunnel()); err != nil {
+		return err
+	}
+	if err := writePromotions(out, s.Promotions, s.Discount); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
