@@ -15,7 +15,7 @@ import (
 )
 
 // cdnow are the orders of each customer of the CDNOW sample, in the order of the file.
-func cdnow(t *testing.T) map[string][]Fact {
+func cdnow(t testing.TB) map[string][]Fact {
 	t.Helper()
 	f, err := os.Open("../cmd/asiduo/data/CDNOW_sample.txt.gz")
 	if err != nil {
