@@ -45,10 +45,11 @@ type Drivers struct {
 	Silence Millionths // what the days since then have added
 }
 
-// Worth is what a customer will bring in, discounted, within the horizon of Churn.Value.
+// Worth is the margin that a customer brings in by Churn.Value: what is to come is discounted, and within its horizon.
 type Worth struct {
-	Now    Money // as far as is known
-	AtRisk Money // what he would bring in more if it was certain that he still buys
+	Now    Money // to come, as far as is known
+	AtRisk Money // what would come more if it was certain that he still buys
+	Earned Money // so far, not discounted
 	Known  bool
 }
 
@@ -124,7 +125,8 @@ func (t *tally) worth(p *Parameters, now Instant) Worth {
 	whole := p.Churn.Value.Alive(p.Churn.MBGNBD, x, tx, e, float64(max(t.lifetime, 0))/(x+1))
 	alive := p.Churn.MBGNBD.Alive(x, tx, e)
 	amount := func(v float64) Money { return Money(min(math.Floor(v+0.5), float64(MaxMoney))) }
-	return Worth{amount(float64(whole * alive)), amount(float64(whole * (1 - alive))), true}
+	earned := amount(float64(p.Churn.Value.Margin * float64(max(t.lifetime, 0))))
+	return Worth{amount(float64(whole * alive)), amount(float64(whole * (1 - alive))), earned, true}
 }
 
 // silentDays are whole days since the last order, at most lastChurnDay.

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"math"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -29,8 +30,9 @@ func TestWorth(t *testing.T) {
 		}
 		told = c.Advance(p, start+400*Day, always, told)
 		for _, change := range told {
-			if change.Worth.Known != (change.Figures.Lifetime > 0) {
-				t.Fatalf("%d orders: %+v", change.Figures.Lifetime, change.Worth)
+			w, paid := change.Worth, float64(max(change.Figures.LifetimeNet, 0))
+			if w.Known != (change.Figures.Lifetime > 0) || w.Known && math.Abs(float64(w.Earned)-0.3*paid) > 0.51 && paid < 1e12 {
+				t.Fatalf("%d orders for %v: %+v", change.Figures.Lifetime, paid, w)
 			}
 		}
 		p.Churn.Value = nil

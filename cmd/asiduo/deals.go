@@ -111,7 +111,7 @@ func writePromotions(out io.Writer, p *kpi.Promotions, least float64) error {
 	if p == nil {
 		return nil
 	}
-	fmt.Fprintf(out, "\npromoted orders (a coupon, or a discount of %g %% of the price or more): %.4f (%.0f of %.0f), with %.4f of the revenue\n",
+	fmt.Fprintf(out, "\npromoted orders, each counted, not their days (a coupon, or a discount of %g %% of the price or more): %.4f (%.0f of %.0f), with %.4f of the revenue\n",
 		100*least, p.Orders.Rate, p.Orders.Of, p.Orders.All, p.Revenue.Rate)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "buyers\tcustomers\tof all\torders\tof all\trevenue\tof all\t")

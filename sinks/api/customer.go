@@ -140,7 +140,7 @@ func (s *server) show(id string, rec record) wireCustomer {
 		out.Orders, out.Refunds = s.ledger(&c.Ledger)
 		out.Versions = versions(p.Versions)
 		if w := c.Worth(rec.params, now); w.Known {
-			out.Value = &wireValue{s.money(w.Now), s.money(w.AtRisk), s.o.Currency, int(rec.params.Churn.Value.Horizon)}
+			out.Value = &wireValue{s.money(w.Now), s.money(w.AtRisk), s.money(w.Earned), s.o.Currency, int(rec.params.Churn.Value.Horizon)}
 		}
 		out.Truncated = out.Truncated || c.Truncated
 	}

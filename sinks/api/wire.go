@@ -114,6 +114,7 @@ type wireTransition struct {
 type wireValue struct {
 	CLV         string `json:"clv"`
 	AtRisk      string `json:"at_risk"`
+	Earned      string `json:"earned"`
 	Currency    string `json:"currency"`
 	HorizonDays int    `json:"horizon_days"`
 }

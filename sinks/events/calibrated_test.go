@@ -30,7 +30,7 @@ func TestCalibratedModel(t *testing.T) {
 	for _, s := range []*story{plain, fitted} {
 		s.bought(1, "2023-12-01T12:00:00Z", 500_00).until("2026-06-01T00:00:00Z")
 	}
-	worth := regexp.MustCompile(`,"value":\{"clv":"[0-9]+\.[0-9]{2}","at_risk":"[0-9]+\.[0-9]{2}","currency":"EUR","horizon_days":1095\}`)
+	worth := regexp.MustCompile(`,"value":\{"clv":"[0-9]+\.[0-9]{2}","at_risk":"[0-9]+\.[0-9]{2}","earned":"[0-9]+\.[0-9]{2}","currency":"EUR","horizon_days":1095\}`)
 	risks := 0
 	for i := range plain.records {
 		r, was := dumped(&fitted.records[i]), dumped(&plain.records[i])

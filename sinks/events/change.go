@@ -128,6 +128,7 @@ func (e *Encoder) appendWorth(b []byte, w *state.Worth) []byte {
 	}
 	b = e.appendMoney(append(b, `,"value":{"clv":`...), w.Now)
 	b = e.appendMoney(append(b, `,"at_risk":`...), w.AtRisk)
+	b = e.appendMoney(append(b, `,"earned":`...), w.Earned)
 	return append(b, e.valueTail...)
 }
 
