@@ -47,7 +47,7 @@ type shard struct {
 	epochs  map[string]map[int32]int32   // of the leaders who wrote the records before them; -1 where nobody knows
 	missing []lost                       // of the inputs, until a cycle has told it
 	poison  *poisoned
-	part    bool // of a store that has never had everything
+	part    bool // the store has never seen a cycle of its own: it may be part of one that is being restored
 }
 
 // Step is a point between two steps of an acquisition or a cycle, where a test may stop the shard as a crash would.

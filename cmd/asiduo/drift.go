@@ -29,7 +29,7 @@ type Drifted struct {
 	Scored  uint32 `json:"version_after"`
 	Method  string `json:"method"`
 	Known   int64  `json:"customers"` // with orders at the first look, and still there
-	Gone    int64  `json:"gone"`      // only at the first look
+	Gone    int64  `json:"gone"`      // only at the first look: all their orders were refunded or cancelled since
 	New     int64  `json:"new"`       // only at the second
 	*holdout.Drift
 }
@@ -47,8 +47,9 @@ func newDrift() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "drift -c FILE --from DAY", Short: "Is the model still true: what it expected between two snapshots against what came",
 		Long: `drift holds the model that customers were scored with at one snapshot against what they did up to another: orders and customers who
-order, by how many orders they had, and how churn probabilities have shifted (the population stability index: below 0.1 nothing has
-happened, above 0.25 the customers are others than the model was made for). An order is a day with orders. When the ratio of what came to what was expected leaves 0.9 to 1.1 for weeks, or the index rises: fit again.`,
+order, by how many orders they had, and how churn probabilities have shifted (the population stability index: below 0.1 hardly, above 0.25 far;
+silence, newcomers and the time between the snapshots shift them too). An order is a day with orders; days whose orders were refunded meanwhile are
+missing in what came. When the ratio of what came to what was expected leaves 0.9 to 1.1 for weeks, fit again.`,
 		Example: "  asiduo model drift -c asiduo.yaml --from 2026-05-01\n  asiduo model drift -c asiduo.yaml --from 2026-05-01 --to 2026-06-01 --json -",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -122,7 +123,7 @@ func (c *drifting) find(ctx context.Context) (*Drifted, error) {
 	return d, nil
 }
 
-// look is a snapshot whose orders are known up to the end of a day.
+// look is a snapshot whose orders are known up to the end of a day, and perhaps a few of the next.
 type look struct {
 	archive.Manifest
 	until   int32
@@ -144,12 +145,6 @@ func (c *drifting) look(day string) (*look, error) {
 			return nil, fmt.Errorf("the snapshot of %s was made while a new version was adopted: take another", day)
 		}
 		l.version = p.Versions.Model
-		for b, err := range archive.Buyers(c.archive, p) {
-			if err != nil {
-				return nil, err
-			}
-			l.until = max(l.until, b.LastDay)
-		}
 	}
 	return l, nil
 }
@@ -176,6 +171,9 @@ func (c *drifting) running(ctx context.Context, version uint32) (*parameters.Mod
 	}
 	if m.Version != version {
 		return nil, usageError{fmt.Errorf("--model %s: it is version %d, the customers were scored with %d", c.model, m.Version, version)}
+	}
+	if _, err := (&parameters.Set{}).WithModel(*m, 1); err != nil {
+		return nil, usageError{fmt.Errorf("--model %s: %w", c.model, err)}
 	}
 	return m, nil
 }
@@ -215,8 +213,8 @@ func (d *Drifted) part(first *look, before, after iter.Seq2[archive.Buyer, error
 		}
 		d.Known++
 		d.score(d.After, &then)
-		x := fit.History{X: float64(was.OrderDays - 1), TX: float64(was.LastDay - was.FirstDay), E: float64(first.until - was.LastDay), N: 1}
-		d.Add(x, int(max(then.OrderDays-was.OrderDays, 0)))
+		x := fit.History{X: float64(was.OrderDays - 1), TX: float64(was.LastDay - was.FirstDay), E: float64(max(first.until-was.LastDay, 0)), N: 1}
+		d.Add(x, int(max(then.OrderDays-was.OrderDays, 0)), then.LastDay > max(was.LastDay, first.until))
 		then, err, more = next()
 	}
 	for more && err == nil {
@@ -256,18 +254,22 @@ func (d *Drifted) writeText(out io.Writer) error {
 	if d.Scored != d.Version {
 		fmt.Fprintf(out, "\nscores were made with version %d at the end: their shift is the model's too", d.Scored)
 	}
-	_, err := fmt.Fprintf(out, "\npopulation stability index of the churn probability: %.4f (%s)\n", d.Stable, stability(d.Stable))
+	if d.Stable == nil {
+		_, err := fmt.Fprintln(out, "\nno churn probabilities to compare")
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\npopulation stability index of the churn probability: %.4f (%s)\n", *d.Stable, stability(*d.Stable))
 	return err
 }
 
 func stability(psi float64) string {
 	switch {
 	case psi < .1:
-		return "stable"
+		return "hardly shifted"
 	case psi < .25:
-		return "it shifts"
+		return "shifted"
 	}
-	return "other customers than before"
+	return "shifted far"
 }
 
 // lastDay is the last day that is over as of a snapshot.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,7 +14,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/asiduo/asiduo/sinks/archive"
 	"github.com/asiduo/asiduo/state/model"
+	"github.com/asiduo/asiduo/state/model/holdout"
 )
 
 // before are the canonical records of orders before a day.
@@ -123,7 +127,7 @@ func TestDrift(t *testing.T) {
 	if !near(d.Orders.Expected, expected) || d.Orders.Came != came || !near(d.Buyers.Expected, buyers) || d.Buyers.Came != bought || d.Buyers.Customers != known {
 		t.Errorf("%+v and %+v; want %v, %v and %v, %v", d.Orders, d.Buyers, expected, came, buyers, bought)
 	}
-	if d.Stable <= 0 {
+	if d.Stable == nil || *d.Stable <= 0 {
 		t.Errorf("index %v", d.Stable)
 	}
 	text := command(t, drift...)
@@ -137,10 +141,72 @@ func TestDrift(t *testing.T) {
 		t.Errorf("with --model: %s%s", again.out, again.err)
 	}
 
+	empty := written(t, "model.json", `{"version": 1, "method": "mbg_nbd"}`)
+	refused(t, exitUsage, "--model "+empty+": r, a and b of mbg_nbd must be from 0.0001 to 1e6, and alpha from 0.0001 to 1e7 days; found 0, 0, 0 and 0", append(drift, "--model", empty)...)
 	refused(t, exitUsage, "there is no archive: give --archive, or set archive.dir", "model", "drift", "-c", cfg, "--from", "2024-10-01")
 	refused(t, exitUsage, "say with --from since when", "model", "drift", "-c", cfg, "--archive", out)
-	refused(t, exitUsage, "the snapshot of 2024-10-01 is not later than that of 2024-12-31", "model", "drift", "-c", cfg, "--archive", out, "--from", "2024-12-31", "--to", "2024-10-01")
+	refused(t, exitUsage, "the snapshot of 2024-10-01 is not later than that of 2024-10-01", "model", "drift", "-c", cfg, "--archive", out, "--from", "2024-10-01", "--to", "2024-10-01")
 	refused(t, exitUsage, "--model: open nowhere.json: no such file or directory", append(drift, "--model", "nowhere.json")...)
 	other := written(t, "model.json", strings.Replace(shown.out, `"version": 1`, `"version": 7`, 1))
 	refused(t, exitUsage, "--model "+other+": it is version 7, the customers were scored with 1", append(drift, "--model", other)...)
+
+	manifest := filepath.Join(out, "snapshots", "dt=2024-12-31", "_manifest.json")
+	edit := func(old, new string) {
+		t.Helper()
+		text, err := os.ReadFile(manifest)
+		if err != nil || !strings.Contains(string(text), old) {
+			t.Fatalf("%v: no %s in %s", err, old, text)
+		}
+		if err := os.WriteFile(manifest, []byte(strings.Replace(string(text), old, new, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit(`"model": 1`, `"model": 2`)
+	refused(t, exitFailed, "the snapshot of 2024-12-31 was made while a new version was adopted: take another", drift...)
+	edit(`"model": 2`, `"model": 1`)
+	edit(`"epoch": 1`, `"epoch": 2`)
+	refused(t, exitFailed, "the snapshots of 2024-10-01 and 2024-12-31 are of different applications, epochs or shards", drift...)
+	if err := os.Remove(filepath.Join(out, "snapshots", "dt=2024-12-31", "_SUCCESS")); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, exitFailed, "archive snapshots/dt=2024-12-31: it has no _SUCCESS: it is not whole, or no snapshot", append(drift, "--to", "2024-12-31")...)
+}
+
+// TestDriftJoin: who is there at one look only, and what becomes of faults on the way.
+func TestDriftJoin(t *testing.T) {
+	of := func(fault error, all ...archive.Buyer) iter.Seq2[archive.Buyer, error] {
+		return func(yield func(archive.Buyer, error) bool) {
+			for _, b := range all {
+				if !yield(b, nil) {
+					return
+				}
+			}
+			if fault != nil {
+				yield(archive.Buyer{}, fault)
+			}
+		}
+	}
+	buyer := func(id string, days int64, last int32) archive.Buyer {
+		return archive.Buyer{ID: id, OrderDays: days, FirstDay: 100, LastDay: last, Scored: true, Chance: .5}
+	}
+	first := &look{until: 200}
+	before := []archive.Buyer{buyer("b", 1, 100), buyer("c", 2, 150), buyer("e", 3, 201), buyer("g", 2, 120), buyer("x", 1, 100)}
+	after := []archive.Buyer{buyer("a", 1, 210), buyer("b", 2, 220), buyer("d", 1, 230), buyer("e", 3, 201), buyer("f", 1, 240), buyer("g", 2, 250), buyer("y", 1, 210), buyer("z", 1, 260)}
+	d := &Drifted{Drift: holdout.NewDrift(model.MBGNBD{R: 1, Alpha: 30, A: 1, B: 3}, 60)}
+	if err := d.part(first, of(nil, before...), of(nil, after...)); err != nil {
+		t.Fatal(err)
+	}
+	// g has had a day taken back and has ordered on another; e had ordered before the first look already.
+	if d.Known != 3 || d.Gone != 2 || d.New != 5 || d.Orders.Came != 1 || d.Buyers.Came != 2 || d.Orders.Customers != 3 {
+		t.Errorf("%d known, %d gone, %d new: %+v %+v", d.Known, d.Gone, d.New, d.Orders, d.Buyers)
+	}
+	fault := errors.New("bad disk")
+	for name, err := range map[string]error{
+		"first": d.part(first, of(fault, before...), of(nil, after...)), "second": d.part(first, of(nil, before...), of(fault, after...)),
+		"at once": d.part(first, of(nil, before...), of(fault)), "at the end": d.part(first, of(nil), of(fault, after...)),
+	} {
+		if !errors.Is(err, fault) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

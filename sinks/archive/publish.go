@@ -121,7 +121,13 @@ func ReadManifest(root, day string) (m Manifest, err error) {
 	if err := checkDay(day); err != nil {
 		return m, err
 	}
-	text, err := os.ReadFile(dir{local(root, folder(day))}.file(manifestName))
+	d := dir{local(root, folder(day))}
+	if _, err := os.Stat(d.file(successName)); errors.Is(err, fs.ErrNotExist) {
+		return m, fmt.Errorf("archive %s: it has no %s: it is not whole, or no snapshot", folder(day), successName)
+	} else if err != nil {
+		return m, fmt.Errorf("archive %s: %w", folder(day), err)
+	}
+	text, err := os.ReadFile(d.file(manifestName))
 	if err == nil {
 		err = json.Unmarshal(text, &m)
 	}

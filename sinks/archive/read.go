@@ -54,7 +54,12 @@ func ReadBuyers(root string, m Manifest) ([]Buyer, error) {
 // Buyers are the customers with orders of a part, in the order of the ids' bytes.
 func Buyers(root string, p Part) iter.Seq2[Buyer, error] {
 	return func(yield func(Buyer, error) bool) {
-		if err := readPart(local(root, p.File), func(b Buyer) bool { return yield(b, nil) }); err != nil {
+		more := true
+		err := readPart(local(root, p.File), func(b Buyer) bool {
+			more = yield(b, nil)
+			return more
+		})
+		if err != nil && more {
 			yield(Buyer{}, fmt.Errorf("archive %s: %w", p.File, err))
 		}
 	}
@@ -72,7 +77,7 @@ func readPart(file string, take func(Buyer) bool) (err error) {
 	for i, path := range r.Schema().Columns() {
 		at[path[0]] = i
 	}
-	for _, name := range []string{"order_days", "first_order_day", "last_order_day", "net_revenue_lifetime"} {
+	for _, name := range []string{"customer_id", "churn_probability", "order_days", "first_order_day", "last_order_day", "net_revenue_lifetime"} {
 		if _, ok := at[name]; !ok {
 			return fmt.Errorf("no column %s: the snapshot is of an older version, take a new one", name)
 		}

@@ -55,7 +55,7 @@ func (b *Batch) SetMark(m *Mark) error {
 // Unmark takes the mark away: until one is set the store is no state to go on from.
 func (b *Batch) Unmark() error { return b.b.Delete(metaKey("mark"), nil) }
 
-// SetWhole says that the store has once had everything that there was, and is worth keeping when it is damaged later.
+// SetWhole says that the store has had everything that there was in a cycle of its own, and is worth keeping when it is damaged later.
 func (b *Batch) SetWhole() error { return b.b.Set(metaKey("whole"), nil, nil) }
 
 // SetParameters keeps what the versions of the mark mean, for readers without a broker.

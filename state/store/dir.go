@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,7 +41,10 @@ func Hold(files vfs.FS, path, app string) (*Dir, error) {
 		return nil, fmt.Errorf("data directory %s is in use by another process: %w", path, err)
 	}
 	d := &Dir{FS: files, Path: path, lock: lock}
-	if err := errors.Join(d.identify(app), d.tidy()); err != nil {
+	if err = d.identify(app); err == nil { // it is ours
+		err = d.tidy()
+	}
+	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
@@ -113,7 +117,8 @@ func (d *Dir) Remove(s int32) error {
 func (d *Dir) tidy() error {
 	names, err := d.FS.List(d.Path)
 	for _, name := range names {
-		if strings.HasPrefix(name, removed) {
+		shard, is := strings.CutPrefix(name, removed)
+		if _, bad := strconv.ParseUint(shard, 10, 31); is && bad == nil {
 			err = errors.Join(err, d.FS.RemoveAll(d.FS.PathJoin(d.Path, name)))
 		}
 	}

@@ -320,9 +320,21 @@ func TestRemove(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	release(t, d)
+	if _, err := Hold(files, "data", "another"); err == nil {
+		t.Error("another application may use the directory")
+	}
+	if err := files.MkdirAll("data/removed-notes", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := files.Stat("data/removed-3/left"); err != nil {
+		t.Errorf("another application has removed what is not its own: %v", err)
+	}
 	d = hold(t, files, "shop")
 	if _, err := files.Stat("data/removed-3"); err == nil {
 		t.Error("what was left is still there")
+	}
+	if _, err := files.Stat("data/removed-notes"); err != nil {
+		t.Errorf("somebody else's notes are gone: %v", err)
 	}
 	for range 2 {
 		if err := d.Remove(3); err != nil {

@@ -14,7 +14,7 @@ type Drift struct {
 	Orders   *Against      `json:"orders"`   // days with orders; nil if the method expects none
 	Buyers   *Against      `json:"buyers"`   // customers with at least one of them; nil likewise
 	ByOrders []Against     `json:"by_order"` // the orders, by days with orders up to the first look
-	Stable   float64       `json:"psi"`      // see PSI
+	Stable   *float64      `json:"psi"`      // see Close; nil without scores
 	Scores   [bins]Portion `json:"scores"`   // what PSI is made of
 
 	m             model.Model
@@ -65,15 +65,16 @@ func NewDrift(m model.Model, days int32) *Drift {
 	return d
 }
 
-// Add counts a customer who was there at the first look, with his history then and the days with orders since.
-func (d *Drift) Add(h fit.History, orders int) {
+// Add counts a customer who was there at the first look, with his history then, the days with orders since, and whether there was
+// any: days that were taken back meanwhile are missing in their number.
+func (d *Drift) Add(h fit.History, orders int, ordered bool) {
 	if d.m == nil {
 		return
 	}
 	days := float64(d.Days)
 	expected := d.m.Orders(h.X, h.TX, h.E, days)
 	d.Orders.add(expected, float64(orders))
-	d.Buyers.add(1-d.m.NoOrder(h.X, h.TX, h.E, days), indicator(orders > 0))
+	d.Buyers.add(1-d.m.NoOrder(h.X, h.TX, h.E, days), indicator(ordered))
 	for i, c := range classes {
 		if int(h.X)+1 <= c.most {
 			d.ByOrders[i].add(expected, float64(orders))
@@ -102,13 +103,13 @@ func (s *scores) add(score float64) {
 // Close ends the count.
 //
 // The population stability index is the sum over tenths of (b - a) ln(b / a), where a and b are the shares of customers with such a
-// score at the first and the second look (Siddiqi 2006, Credit Risk Scorecards, ch. 9): below 0.1 nothing has happened, above
-// 0.25 the population is another one. Half a customer is added everywhere, so that empty tenths count.
+// score at the first and the second look (Siddiqi 2006, Credit Risk Scorecards, ch. 9): below 0.1 hardly anything has moved,
+// above 0.25 much. Silence and fewer newcomers move scores too, also of a model that is true. Half a customer is added everywhere, so that empty tenths count.
 func (d *Drift) Close() {
 	if d.before.n == 0 || d.after.n == 0 {
 		return
 	}
-	size := float64(len(d.before.count))
+	size, sum := float64(len(d.before.count)), 0.0
 	at, seen := 0, int64(0)
 	for i := range d.Scores {
 		p := &d.Scores[i]
@@ -121,9 +122,10 @@ func (d *Drift) Close() {
 		p.To, p.Before, p.After = float64(at)/size, share(before, d.before.n), share(after, d.after.n)
 		a, b := smooth(before, d.before.n), smooth(after, d.after.n)
 		if p.To > p.From { // a tenth whose customers all have the score of the one before is none
-			d.Stable += (b - a) * math.Log(b/a)
+			sum += (b - a) * math.Log(b/a)
 		}
 	}
+	d.Stable = &sum
 }
 
 func share(n, of int64) float64 { return float64(n) / float64(of) }

@@ -45,7 +45,7 @@ func drifted(world, by model.MBGNBD) *Drift {
 			}
 			h.X, h.TX, h.E = h.X+1, at-orders[0], cut-at
 		}
-		d.Add(h, later)
+		d.Add(h, later, later > 0)
 		d.Before(by.NoOrder(h.X, h.TX, h.E, 90))
 		d.After(by.NoOrder(h.X, h.TX, h.E+60*indicator(later == 0), 90))
 	}
@@ -83,8 +83,8 @@ func TestDrift(t *testing.T) {
 				t.Errorf("a gap before %+v", p)
 			}
 		}
-		if math.Abs(before-1) > 1e-9 || math.Abs(after-1) > 1e-9 || math.Abs(sum-d.Stable) > .05*sum+1e-3 {
-			t.Errorf("shares sum to %v and %v, PSI %v, by hand %v", before, after, d.Stable, sum)
+		if math.Abs(before-1) > 1e-9 || math.Abs(after-1) > 1e-9 || math.Abs(sum-*d.Stable) > .05*sum+1e-3 {
+			t.Errorf("shares sum to %v and %v, PSI %v, by hand %v", before, after, *d.Stable, sum)
 		}
 	}
 }
@@ -97,26 +97,26 @@ func TestStable(t *testing.T) {
 			d.Before(float64(i) / 10_000)
 			d.After(after(i))
 		}
-		d.Add(fit.History{}, 1)
+		d.Add(fit.History{}, 1, true)
 		d.Close()
 		return d
 	}
-	if d := of(func(i int) float64 { return float64(i) / 10_000 }); d.Stable != 0 || d.Orders != nil || d.Scores[9].To != 1 {
+	if d := of(func(i int) float64 { return float64(i) / 10_000 }); *d.Stable != 0 || d.Orders != nil || d.Scores[9].To != 1 {
 		t.Errorf("%+v", d)
 	}
 	// All in the upper half: five tenths go from .1 to nothing, five from .1 to .2.
 	none := .5 / 10_005
 	want := 5*(none-.1)*math.Log(none/.1) + 5*.1*math.Log(2)
-	if d := of(func(i int) float64 { return .5 + float64(i)/20_000 }); math.Abs(d.Stable-want) > .01 {
-		t.Errorf("%v, want %v", d.Stable, want)
+	if d := of(func(i int) float64 { return .5 + float64(i)/20_000 }); math.Abs(*d.Stable-want) > .01 {
+		t.Errorf("%v, want %v", *d.Stable, want)
 	}
-	if d := of(func(int) float64 { return 1 }); d.Stable < 1 {
-		t.Errorf("everybody at 1: %v", d.Stable)
+	if d := of(func(int) float64 { return 1 }); *d.Stable < 1 {
+		t.Errorf("everybody at 1: %v", *d.Stable)
 	}
 	empty := NewDrift(nil, 30)
 	empty.Before(.5)
 	empty.Close()
-	if empty.Stable != 0 {
+	if empty.Stable != nil {
 		t.Errorf("%+v", empty)
 	}
 }
