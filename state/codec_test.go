@@ -212,6 +212,28 @@ func checkDecoded(t *testing.T, p *Parameters, b []byte) {
 	}
 }
 
+// No fact lies behind the evaluation (semantics 3.5): who has such a one is not as anybody has left him.
+func TestFactsBeforeEvaluation(t *testing.T) {
+	at := 20_000 * Day
+	c, settled := newCustomer(), newCustomer()
+	for id := range Instant(2) {
+		c.Orders = append(c.Orders, order(uint64(id), at+id*Day, 100).Order)
+	}
+	settled.Settled = Settled{Orders: 1, Net: 100, First: at, Last: at, Occasions: Occasions{Days: 1, FirstDay: 20_000, LastDay: 20_000}}
+	for name, c := range map[string]*Customer{"order": c, "settled order": settled} {
+		for off, sound := range map[Instant]bool{0: true, 1: true, -1: false} {
+			last := c.Settled.Last
+			if n := len(c.Orders); n > 0 {
+				last = c.Orders[n-1].OrderedAt
+			}
+			c.Evaluated, c.EvaluatedAt = true, last+off
+			if err := new(Customer).Decode(c.AppendTo(nil)); sound != (err == nil) || !sound && !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s evaluated %d ms after the last: %v", name, off, err)
+			}
+		}
+	}
+}
+
 // A customer who has everything that the limits allow, each thing as long as it can be, takes no more than MaxBytes.
 func TestMaxBytes(t *testing.T) {
 	limits := Limits{Orders: 700, Refunds: 900, Purposes: 40}
