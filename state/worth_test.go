@@ -41,3 +41,18 @@ func TestWorth(t *testing.T) {
 		}
 	})
 }
+
+// What is told is the value of somebody who is alive, weighed by the probability that the customer is, and the rest of it.
+func TestWorthOfOne(t *testing.T) {
+	p, day := defaults(), 20_000*Day
+	m, v := model.MBGNBD{R: 0.525, Alpha: 43.3, A: 0.891, B: 1.614}, model.Value{Spend: model.GammaGamma{P: 6, Q: 3.7, Gamma: 1500}, Horizon: 1095, Rate: 0.1, Margin: 0.3}
+	p.Churn.Method, p.Churn.MBGNBD, p.Churn.Value = ByMBGNBD, m, &v
+	c := newCustomer()
+	mustTake(t, c, p, order(1, day, 2000), order(2, day+10*Day, 4000), order(3, day+30*Day, 3000))
+	got := c.Worth(p, day+90*Day)
+	whole, alive := v.Alive(m, 2, 30, 60, 3000), m.Alive(2, 30, 60)
+	want := Worth{Money(math.Round(whole * alive)), Money(math.Round(whole * (1 - alive))), 2700, true}
+	if got != want || got.Now == got.AtRisk {
+		t.Errorf("%+v, want %+v: %v, alive with %v", got, want, whole, alive)
+	}
+}
