@@ -74,6 +74,8 @@ func TestPublish(t *testing.T) {
 	want(command(t, "rules", "show", "-c", s.file), `"version": 2,`, `"note": "three are enough"`, `"name": "champions"`) // its code is kept
 	want(command(t, "state", "get", "-c", s.file, "c1"), `"seen":["new","fresh"]`)
 
+	calm := file("churn: {bands: [0.9, 0.95]}\n") // who has just bought for the first time has .8
+	want(command(t, "model", "publish", "-c", calm, "--dry-run"), "8 customers in 4 of 4 shards", "No customer would change segment.", "high        low  8")
 	if got := command(t, "snapshot", "-c", s.file); got.code != exitGood {
 		t.Fatalf("snapshot: %+v", got)
 	}
@@ -85,6 +87,7 @@ func TestPublish(t *testing.T) {
 		t.Fatalf("snapshots %v: %v", snapshots, err)
 	}
 	want(command(t, "rules", "diff", "-c", heuristic, "--snapshot", snapshots[0]), "8 customers in 4 of 4 shards", "fresh    new  8")
+	want(command(t, "model", "publish", "-c", calm, "--dry-run", "--snapshot", snapshots[0]), "8 customers in 4 of 4 shards", "high        low  8")
 	refused(t, exitFailed, "snapshot nowhere: it has no _SUCCESS: it is not whole, or no snapshot", "rules", "diff", "-c", heuristic, "--snapshot", "nowhere")
 	want(command(t, "model", "publish", "-c", heuristic, "--yes"), "version 2 of the model is published")
 	want(command(t, "model", "list", "-c", heuristic), "\tmbg_nbd\t", "\theuristic\t")

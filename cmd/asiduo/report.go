@@ -28,6 +28,14 @@ type Summary struct {
 	Funnel     []kpi.Funnel    `json:"funnel"`     // moves between stages of the life cycle, by calendar quarter
 	Promotions *kpi.Promotions `json:"promotions"` // null where the input tells of no coupons and discounts
 	Discount   float64         `json:"promotion_discount"`
+	Equity     *Equity         `json:"equity"` // null where no value is known
+}
+
+// Equity is what the customers will bring in, as the snapshot has it (docs/scoring.md, Value).
+type Equity struct {
+	Customers int     `json:"customers"` // whose value is known
+	CLV       float64 `json:"clv"`
+	AtRisk    float64 `json:"at_risk"`
 }
 
 // LastFunnel is that of the last quarter that is over; nil if there is none.
@@ -149,14 +157,26 @@ func (c *reporting) readSnapshot(away int32) (*Summary, error) {
 	}
 	unit := math.Pow10(m.Digits)
 	all := make([]kpi.Customer, len(m.buyers))
+	var equity Equity
 	for i, b := range m.buyers {
 		all[i] = kpi.Customer{Orders: int(b.OrderDays), First: b.FirstDay, Last: b.LastDay, Paid: float64(b.Net) / unit}
+		if b.Valued {
+			equity.Customers++
+			equity.CLV += float64(b.CLV) / unit
+			equity.AtRisk += float64(b.AtRisk) / unit
+		}
 	}
-	return &Summary{
+	s := &Summary{
 		Source: m.source, Until: dateOf(m.until), Zone: c.cfg.Time.Zone, Currency: m.Currency,
 		Missing: []string{noPromotions, noMoves, "median interval, win-back, retention and cohorts: a snapshot has the number of orders, not their days; report --input has them"},
 		Report:  kpi.Of(all, m.until, away),
-	}, nil
+	}
+	if equity.Customers > 0 {
+		s.Equity = &equity
+	} else {
+		s.Missing = append(s.Missing, "customer lifetime value: the customers were not scored with a model of spending (asiduo model publish --from)")
+	}
+	return s, nil
 }
 
 //go:embed report_page.html
@@ -215,6 +235,9 @@ func (s *Summary) writeText(out io.Writer) error {
 	}
 	if err := writeFunnel(out, s.LastFunnel()); err != nil {
 		return err
+	}
+	if e := s.Equity; e != nil {
+		fmt.Fprintf(out, "\ncustomer lifetime value: %.2f %s of %d customers; %.2f more if it was certain that all of them still buy\n", e.CLV, s.Currency, e.Customers, e.AtRisk)
 	}
 	if err := writePromotions(out, s.Promotions, s.Discount); err != nil {
 		return err

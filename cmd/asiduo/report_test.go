@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -108,6 +109,17 @@ func TestReport(t *testing.T) {
 	}
 	if snapshot.Cohorts != nil || snapshot.WinBack != nil || !strings.Contains(strings.Join(snapshot.Missing, " "), "a snapshot has the number of orders") {
 		t.Errorf("%+v", snapshot)
+	}
+	if snapshot.Equity != nil || !strings.Contains(strings.Join(snapshot.Missing, " "), "the customers were not scored with a model of spending") {
+		t.Errorf("%+v", snapshot)
+	}
+	snapshot.Equity = &Equity{Customers: 3, CLV: 1234.5, AtRisk: 67}
+	var told, drawn strings.Builder
+	if err := errors.Join(snapshot.writeText(&told), snapshot.writePage(&drawn)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(told.String(), "customer lifetime value: 1234.50 EUR of 3 customers; 67.00 more if") || !strings.Contains(drawn.String(), "<p>1234 EUR is what 3 customers will bring in") {
+		t.Errorf("%s\n%s", told.String(), drawn.String())
 	}
 
 	refused(t, exitUsage, "give one of --input FILE and --snapshot DIR", "report")

@@ -21,6 +21,8 @@ type Buyer struct {
 	Net               int64 // of all orders, in minor units
 	Scored            bool
 	Chance            float64 // of no order within the horizon, if scored
+	Valued            bool
+	CLV, AtRisk       int64 // in minor units, if valued
 }
 
 // Newest is the day of the newest published snapshot below a directory.
@@ -82,6 +84,7 @@ func readPart(file string, take func(Buyer) bool) (err error) {
 			return fmt.Errorf("no column %s: the snapshot is of an older version, take a new one", name)
 		}
 	}
+	clv, valued := at["clv"] // not in older snapshots
 	rows := make([]parquet.Row, 256)
 	for {
 		n, err := r.ReadRows(rows)
@@ -96,6 +99,9 @@ func readPart(file string, take func(Buyer) bool) (err error) {
 			}
 			if b.Scored {
 				b.Chance = chance.Double()
+			}
+			if valued && !row[clv].IsNull() {
+				b.Valued, b.CLV, b.AtRisk = true, row[clv].Int64(), row[at["value_at_risk"]].Int64()
 			}
 			if !take(b) {
 				return nil

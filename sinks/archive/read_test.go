@@ -34,6 +34,18 @@ func TestReadBuyers(t *testing.T) {
 	var want, is struct {
 		buyers, days int64
 		net          state.Money
+		clv, atRisk  state.Money
+	}
+	v := p.view(t)
+	for from, err := range v.Rows() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := from.Customer; c != nil && c.Evaluated {
+			c.Advance(in.Params, max(now, c.EvaluatedAt), state.Telling{LiveFrom: state.Never}, nil)
+			w := c.Worth(in.Params, max(now, c.EvaluatedAt))
+			want.clv, want.atRisk = want.clv+w.Now, want.atRisk+w.AtRisk
+		}
 	}
 	for _, facts := range p.facts {
 		days := orderDays(facts)
@@ -48,13 +60,15 @@ func TestReadBuyers(t *testing.T) {
 		is.buyers++
 		is.days += b.OrderDays
 		is.net += state.Money(b.Net)
-		if b.FirstDay > b.LastDay || int64(b.LastDay-b.FirstDay) < b.OrderDays-1 {
+		is.clv, is.atRisk = is.clv+state.Money(b.CLV), is.atRisk+state.Money(b.AtRisk)
+		if !b.Valued || b.FirstDay > b.LastDay || int64(b.LastDay-b.FirstDay) < b.OrderDays-1 {
 			t.Errorf("%+v", b)
 		}
 	}
 	// populate has one store, and every shard of this snapshot is a view of it.
-	want.buyers, want.days, want.net = want.buyers*int64(in.Shards), want.days*int64(in.Shards), want.net*state.Money(in.Shards)
-	if is != want || want.buyers == 0 {
+	n := state.Money(in.Shards)
+	want.buyers, want.days, want.net, want.clv, want.atRisk = want.buyers*int64(n), want.days*int64(n), want.net*n, want.clv*n, want.atRisk*n
+	if is != want || want.buyers == 0 || want.clv == 0 {
 		t.Errorf("%+v, want %+v", is, want)
 	}
 }
