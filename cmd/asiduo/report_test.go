@@ -137,3 +137,24 @@ func TestReport(t *testing.T) {
 	refused(t, exitFailed, "write the page: open "+nowhere+": no such file or directory", append(args, "--html", nowhere)...)
 	refused(t, exitFailed, "write the figures: open "+nowhere+": no such file or directory", append(args, "--json", nowhere)...)
 }
+
+// TestReportWeek39 reproduces what is known of the CDNOW sample at the cut of the literature, the end of week 39.
+func TestReportWeek39(t *testing.T) {
+	got := command(t, "report", "--preset", "cdnow", "--input", "data/CDNOW_sample.txt.gz", "--until", "1997-09-30", "--free-orders", "--json", "-")
+	var s Summary
+	if got.code != exitGood || json.Unmarshal([]byte(got.out), &s) != nil {
+		t.Fatalf("%d %s", got.code, got.err)
+	}
+	for _, x := range []struct {
+		what            string
+		got, want, half float64
+	}{
+		{"repeat rate", s.Repeat.Rate, .4014, 5e-5}, {"average basket", s.Basket.Rate, 35.961, 5e-4}, {"orders per customer", s.Frequency.Rate, 2.0424, 5e-5},
+		{"interval", s.Interval.Rate, 45.97, 5e-3}, {"median interval", *s.MedianGap, 27, 0}, {"active span", s.ActiveSpan.Rate, 47.92, 5e-3},
+		{"best tenth", s.Concentration[0].Rate.Rate, .469, 5e-4}, {"best fifth", s.Concentration[1].Rate.Rate, .633, 5e-4},
+	} {
+		if math.Abs(x.got-x.want) > x.half {
+			t.Errorf("%s is %v, want %v", x.what, x.got, x.want)
+		}
+	}
+}
