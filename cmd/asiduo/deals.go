@@ -22,10 +22,10 @@ type deal struct {
 	price    float64 // with the discount added again
 }
 
-// order names an order of a customer.
+// order is a version of an order of a customer.
 type order struct {
 	customer string
-	id       uint64
+	state.Order
 }
 
 // dealOf reads what the pipeline does not keep: coupon and discount. What cannot be used is treated as absent, as there.
@@ -58,26 +58,25 @@ func number(v jsontext.Value) float64 {
 	return f
 }
 
-// note keeps the deal of an order's newest version, as far as versions are ordered by when they became known.
+// note keeps the deal of a version of an order; which of them counts is the ledger's business.
 func (l *purchaseLog) note(f *state.Fact, value []byte) {
 	if f.Kind != state.OrderFact {
 		return
 	}
-	d, told := dealOf(value)
-	key, at := order{f.Customer, f.Order.ID}, occurred(f)
-	before, known := l.dealt[key]
-	switch {
-	case !told && !known || at < before: // nothing, or of an older version
-		return
-	case l.deals == nil:
-		l.deals, l.dealt = map[order]deal{}, map[order]state.Instant{}
+	key := order{f.Customer, f.Order}
+	if d, told := dealOf(value); told {
+		if l.deals == nil {
+			l.deals = map[order]deal{}
+		}
+		l.deals[key] = d
+	} else {
+		delete(l.deals, key)
 	}
-	l.deals[key], l.dealt[key] = d, at
 }
 
 // promotions are counted over the orders that count at the end of a day; nil if no record tells of a coupon or discount. From which share
-// of the price on a discount makes an order a promoted one is least.
-func (l *purchaseLog) promotions(day int32, least float64) (*kpi.Promotions, error) {
+// of the price on a discount makes an order a promoted one is least, to half of the smallest coin. With free, orders of nothing count.
+func (l *purchaseLog) promotions(day int32, free bool, least float64) (*kpi.Promotions, error) {
 	if l.deals == nil {
 		return nil, nil
 	}
@@ -92,11 +91,11 @@ func (l *purchaseLog) promotions(day int32, least float64) (*kpi.Promotions, err
 		for i := range ledger.Orders {
 			o := &ledger.Orders[i]
 			net := float64(ledger.Net(o)) / unit
-			if net == 0 {
+			if net == 0 && !(free && isFree(o)) {
 				continue
 			}
 			c.Orders, c.Paid = c.Orders+1, c.Paid+net
-			if d := l.deals[order{customer, o.ID}]; d.coupon || d.discount > 0 && d.discount >= least*d.price {
+			if d := l.deals[order{customer, *o}]; d.coupon || d.discount > 0 && d.discount+0.5/unit >= least*d.price {
 				c.Promoted, c.PaidPromoted = c.Promoted+1, c.PaidPromoted+net
 			}
 		}
@@ -111,7 +110,7 @@ func writePromotions(out io.Writer, p *kpi.Promotions, least float64) error {
 	if p == nil {
 		return nil
 	}
-	fmt.Fprintf(out, "\npromoted orders, each counted, not their days (a coupon, or a discount of %g %% of the price or more): %.4f (%.0f of %.0f), with %.4f of the revenue\n",
+	fmt.Fprintf(out, "\npromoted orders, each counted, not their days (a coupon, or a discount of %.4g %% of the price or more): %.4f (%.0f of %.0f), with %.4f of the revenue\n",
 		100*least, p.Orders.Rate, p.Orders.Of, p.Orders.All, p.Revenue.Rate)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "buyers\tcustomers\tof all\torders\tof all\trevenue\tof all\t")

@@ -68,6 +68,13 @@ func TestReportPromotions(t *testing.T) {
 	if err != nil || !strings.Contains(string(html), "<td>brand_lover</td><td>1</td><td>33.3 %</td>") || strings.Contains(string(html), "Not in this input") {
 		t.Errorf("%v: %s", err, html)
 	}
+	// The ledger says which version counts: the one with the coupon is the newer, and was written first. 60 cents are five per cent of 12.00.
+	versions := written(t, "shop.csv", "Kunde,Datum,Summe,Nr,Gutschein,Rabatt,Rev\n"+
+		"a,2024-01-01 10:00:00,10.00,a-1,SPRING,,2\na,2024-01-01 10:00:00,10.00,a-1,,,1\nb,2024-01-02 10:00:00,11.40,b-1,,0.60,1\nb,2024-01-03 10:00:00,11.40,b-2,,0.59,1\n")
+	got = command(t, append([]string{"report", "--input", versions, "--column", "order_id=Nr", "--column", "coupon=Gutschein", "--column", "discount=Rabatt", "--column", "revision=Rev", "--json", "-"}, smallColumns...)...)
+	if s = (Summary{}); got.code != exitGood || json.Unmarshal([]byte(got.out), &s) != nil || s.Promotions == nil || s.Promotions.Orders.Of != 2 || s.Promotions.Orders.All != 3 {
+		t.Errorf("%s%s", got.out, got.err)
+	}
 	if got := command(t, append(args, "--promotion", "0.5", "--json", "-")...); !strings.Contains(got.out, `"numerator": 19,`) {
 		t.Errorf("at half a per cent: %s", got.out)
 	}

@@ -78,8 +78,7 @@ type purchaseLog struct {
 	rejected map[string]int // reason -> records that a pipeline would not take
 	digest   string         // of all records, SHA-256 in hexadecimal
 
-	deals map[order]deal          // of orders, where records tell
-	dealt map[order]state.Instant // when they became known
+	deals map[order]deal // where records tell
 }
 
 // readPurchases reads a whole log. A line that cannot be read is an error; a record that a pipeline would refuse is counted.

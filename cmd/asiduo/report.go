@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/sinks/archive"
 	"github.com/asiduo/asiduo/state/kpi"
 )
 
@@ -31,7 +32,7 @@ type Summary struct {
 	Equity     *Equity         `json:"equity"` // null where no value is known
 }
 
-// Equity is what the customers will bring in, as the snapshot has it (docs/scoring.md, Value).
+// Equity is what the customers will bring in, as the snapshot has it: margin, discounted, within the horizon (docs/scoring.md, Value).
 type Equity struct {
 	Customers int     `json:"customers"` // whose value is known
 	CLV       float64 `json:"clv"`
@@ -133,9 +134,9 @@ func (c *reporting) read(ctx context.Context) (*Summary, error) {
 	}
 	s := &Summary{
 		Source: fmt.Sprintf("%d records of %s", log.rows, strings.Join(c.log.inputs, ", ")), Until: dateOf(until), Zone: c.cfg.Time.Zone, Currency: log.cfg.Currency,
-		Report: kpi.Of(all, until, away), Discount: c.discount / 100,
+		Missing: []string{}, Report: kpi.Of(all, until, away), Discount: c.discount / 100,
 	}
-	if s.Promotions, err = log.promotions(until, s.Discount); err != nil {
+	if s.Promotions, err = log.promotions(until, shop.free, s.Discount); err != nil {
 		return nil, err
 	}
 	if s.Promotions == nil {
@@ -157,26 +158,34 @@ func (c *reporting) readSnapshot(away int32) (*Summary, error) {
 	}
 	unit := math.Pow10(m.Digits)
 	all := make([]kpi.Customer, len(m.buyers))
-	var equity Equity
 	for i, b := range m.buyers {
 		all[i] = kpi.Customer{Orders: int(b.OrderDays), First: b.FirstDay, Last: b.LastDay, Paid: float64(b.Net) / unit}
-		if b.Valued {
-			equity.Customers++
-			equity.CLV += float64(b.CLV) / unit
-			equity.AtRisk += float64(b.AtRisk) / unit
-		}
 	}
 	s := &Summary{
 		Source: m.source, Until: dateOf(m.until), Zone: c.cfg.Time.Zone, Currency: m.Currency,
 		Missing: []string{noPromotions, noMoves, "median interval, win-back, retention and cohorts: a snapshot has the number of orders, not their days; report --input has them"},
 		Report:  kpi.Of(all, m.until, away),
 	}
-	if equity.Customers > 0 {
-		s.Equity = &equity
-	} else {
-		s.Missing = append(s.Missing, "customer lifetime value: the customers were not scored with a model of spending (asiduo model publish --from)")
+	if s.Equity = equityOf(m.buyers, unit); s.Equity == nil {
+		s.Missing = append(s.Missing, "customer lifetime value: the customers were not scored with a model of spending (asiduo model publish --from), or the snapshot is of an older release")
 	}
 	return s, nil
+}
+
+// equityOf sums what is known; nil if nothing is.
+func equityOf(buyers []archive.Buyer, unit float64) *Equity {
+	var e Equity
+	for _, b := range buyers {
+		if b.Valued {
+			e.Customers++
+			e.CLV += float64(b.CLV) / unit
+			e.AtRisk += float64(b.AtRisk) / unit
+		}
+	}
+	if e.Customers == 0 {
+		return nil
+	}
+	return &e
 }
 
 //go:embed report_page.html
@@ -237,7 +246,7 @@ func (s *Summary) writeText(out io.Writer) error {
 		return err
 	}
 	if e := s.Equity; e != nil {
-		fmt.Fprintf(out, "\ncustomer lifetime value: %.2f %s of %d customers; %.2f more if it was certain that all of them still buy\n", e.CLV, s.Currency, e.Customers, e.AtRisk)
+		fmt.Fprintf(out, "\ncustomer lifetime value (margin, discounted, within the horizon): %.2f %s of %d customers; %.2f more if it was certain that all of them still buy\n", e.CLV, s.Currency, e.Customers, e.AtRisk)
 	}
 	if err := writePromotions(out, s.Promotions, s.Discount); err != nil {
 		return err

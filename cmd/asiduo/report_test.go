@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/asiduo/asiduo/state/kpi"
+
+	"github.com/asiduo/asiduo/sinks/archive"
 )
 
 // checkPublishedReport compares with what is known of the CDNOW sample to the end of week 78.
@@ -113,12 +115,12 @@ func TestReport(t *testing.T) {
 	if snapshot.Equity != nil || !strings.Contains(strings.Join(snapshot.Missing, " "), "the customers were not scored with a model of spending") {
 		t.Errorf("%+v", snapshot)
 	}
-	snapshot.Equity = &Equity{Customers: 3, CLV: 1234.5, AtRisk: 67}
+	snapshot.Equity = equityOf([]archive.Buyer{{Valued: true, CLV: 123_000, AtRisk: 6_000}, {CLV: 7}, {Valued: true, CLV: 450, AtRisk: 700}, {Valued: true}}, 100)
 	var told, drawn strings.Builder
 	if err := errors.Join(snapshot.writeText(&told), snapshot.writePage(&drawn)); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(told.String(), "customer lifetime value: 1234.50 EUR of 3 customers; 67.00 more if") || !strings.Contains(drawn.String(), "<p>1234 EUR is what 3 customers will bring in") {
+	if !strings.Contains(told.String(), "customer lifetime value (margin, discounted, within the horizon): 1234.50 EUR of 3 customers; 67.00 more if") || !strings.Contains(drawn.String(), "<p>1234 EUR is what 3 customers will bring in") {
 		t.Errorf("%s\n%s", told.String(), drawn.String())
 	}
 

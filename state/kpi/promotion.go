@@ -9,8 +9,7 @@ type Deals struct {
 }
 
 // Promotions is how much of a shop's business is promoted, and who buys how (Blattberg & Neslin 1990, Sales Promotion). A customer's
-// share of promoted orders is shrunk towards the shop's: (promoted + A) / (orders + A + B), so that one order makes nobody
-// an opportunist.
+// share of promoted orders is shrunk towards that of the others: (promoted + A) / (orders + A + B).
 type Promotions struct {
 	Orders  Rate        `json:"orders"`  // promoted, of all
 	Revenue Rate        `json:"revenue"` // of promoted orders, of all
@@ -27,8 +26,8 @@ type BuyerType struct {
 	Revenue   Rate   `json:"revenue"`
 }
 
-// The types of buyers. An opportunist orders at least six times in ten when something is promoted, and pays at least half of what
-// he pays then. A brand lover has at least five orders, at most two in ten of them promoted, and pays as much at full price as
+// The types of buyers. An opportunist has at least two orders, orders at least six times in ten when something is promoted, and pays at
+// least half of what he pays then. A brand lover has at least five orders, at most two in ten of them promoted, and pays as much at full price as
 // the middle customer or more.
 const (
 	Opportunist = "opportunist"
@@ -71,7 +70,7 @@ func (p *Promotions) Share(d Deals) float64 {
 
 func (p *Promotions) typeOf(d Deals, middle float64) string {
 	switch share := p.Share(d); {
-	case share >= 0.6 && d.PaidPromoted >= d.Paid/2:
+	case d.Orders >= 2 && share >= 0.6 && d.PaidPromoted >= d.Paid/2:
 		return Opportunist
 	case share <= 0.2 && d.Orders >= 5 && d.Paid-d.PaidPromoted >= middle:
 		return BrandLover
@@ -79,24 +78,30 @@ func (p *Promotions) typeOf(d Deals, middle float64) string {
 	return Mixed
 }
 
-// prior is the beta distribution with the mean of the shop and the spread that the shares of customers with more than one order have
-// beyond what chance gives (Kleinman 1973); without such spread it is as narrow as 100 orders are, and at least as wide as one.
-func prior(all []Deals, mean float64) (a, b float64) {
-	var n, sum, within, spread float64
+// prior is the beta distribution that the shares of customers with more than one order have: their mean, and the spread that they have
+// beyond what chance gives (Kleinman 1973); without such spread it is as narrow as 100 orders are, and at least as wide as one. Without
+// such customers the mean is the shop's.
+func prior(all []Deals, shop float64) (a, b float64) {
+	var n, sum, few float64
 	for _, d := range all {
-		if d.Orders < 2 {
-			continue
+		if d.Orders > 1 {
+			n, sum, few = n+1, sum+float64(d.Promoted)/float64(d.Orders), few+1/float64(d.Orders)
 		}
-		k := float64(d.Orders)
-		off := float64(d.Promoted)/k - mean
-		n, sum = n+1, sum+1/k
-		spread += off * off
 	}
-	size := 100.0
-	if chance := mean * (1 - mean); n > 0 && chance > 0 {
+	mean, size := shop, 100.0
+	if n > 0 {
+		mean, few = sum/n, few/n
+	}
+	if chance := mean * (1 - mean); n > 1 && chance > 0 {
+		var spread float64
+		for _, d := range all {
+			if d.Orders > 1 {
+				off := float64(d.Promoted)/float64(d.Orders) - mean
+				spread += off * off / (n - 1)
+			}
+		}
 		// The variance of a share of k orders is chance * (rho + (1-rho)/k), and size is 1/rho - 1.
-		within = sum / n
-		if rho := (spread/n/chance - within) / (1 - within); rho > 0 {
+		if rho := (spread/chance - few) / (1 - few); rho > 0 {
 			size = min(max(1/rho-1, 1), 100)
 		}
 	}

@@ -11,8 +11,8 @@ func TestPromotions(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	var all []Deals
 	for range 30_000 {
-		share := max(r.Float64(), r.Float64()) // beta(2, 1)
-		d := Deals{Orders: 1 + r.IntN(12)}
+		share := max(r.Float64(), r.Float64())                      // beta(2, 1)
+		d := Deals{Orders: 1 + r.IntN(4) + r.IntN(1+int(20*share))} // who likes promotions orders more
 		for range d.Orders {
 			d.Paid += 10
 			if r.Float64() < share {
@@ -45,6 +45,7 @@ func TestBuyerTypes(t *testing.T) {
 	}{
 		{Deals{10, 8, 100, 80}, Opportunist},
 		{Deals{10, 8, 100, 40}, Mixed}, // little of the money
+		{Deals{1, 1, 100, 100}, Mixed}, // one order
 		{Deals{10, 6, 100, 80}, Mixed}, // 6.5 of 11
 		{Deals{10, 1, 100, 10}, BrandLover},
 		{Deals{4, 0, 100, 0}, Mixed},   // too few orders
