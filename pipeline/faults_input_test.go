@@ -86,6 +86,10 @@ func TestSkipLost(t *testing.T) {
 		{"tail lost and written again", func(s *shop) {
 			s.rewritten()
 		}, "purchases/0@3", 0, 4},
+		{"set back", func(s *shop) {
+			s.setBack()
+			s.buy("o2")
+		}, "purchases/0@1", 0, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newShop(t)
@@ -161,6 +165,14 @@ func (s *shop) rewritten() {
 	s.checkpointAt(3, &before.Epoch)
 }
 
+// setBack is an input whose brokers have come back with the disks of an earlier day: what we have read last was of a leader that
+// nobody knows.
+func (s *shop) setBack() {
+	s.t.Helper()
+	later := s.cluster.PartitionInfo("purchases", 0).Epoch + 5
+	s.checkpointAt(1, &later)
+}
+
 // TestInputTailLost stops on an input that ends before our position, or did when it was cut.
 func TestInputTailLost(t *testing.T) {
 	for _, c := range []struct {
@@ -170,6 +182,10 @@ func TestInputTailLost(t *testing.T) {
 	}{
 		{"short", func(s *shop) { s.checkpointAt(7, nil) }, "input purchases/0 ends at 1, before our position 7: it has lost records that were processed"},
 		{"written again", (*shop).rewritten, "input purchases/0 was cut at 1 and written again, before our position 3: it has lost records that were processed"},
+		{"set back", func(s *shop) {
+			s.setBack()
+			s.buy("o2")
+		}, "input purchases/0 goes on at our position 1 under leader epoch 0, before it was under 5: it was set back and has lost records that were processed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newShop(t)
@@ -185,6 +201,66 @@ func TestInputTailLost(t *testing.T) {
 	}
 }
 
+// turn begins a leader epoch of purchases/0 whose leader says that the epoch before it ended at an offset, and counts how often it
+// was asked.
+func (s *shop) turn(cut int64) *atomic.Int32 {
+	s.t.Helper()
+	lead := s.cluster.PartitionInfo("purchases", 0)
+	if err := s.cluster.MoveTopicPartition("purchases", 0, lead.Leader); err != nil {
+		s.t.Fatal(err)
+	}
+	var count atomic.Int32
+	s.cluster.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		s.cluster.KeepControl()
+		req := r.(*kmsg.OffsetForLeaderEpochRequest)
+		resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+		for _, topic := range req.Topics {
+			it := kmsg.NewOffsetForLeaderEpochResponseTopic()
+			it.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				if topic.Topic != "purchases" || p.Partition != 0 || p.LeaderEpoch != lead.Epoch {
+					return nil, nil, false
+				}
+				is := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+				is.Partition, is.LeaderEpoch, is.EndOffset = p.Partition, lead.Epoch, cut
+				it.Partitions = append(it.Partitions, is)
+			}
+			resp.Topics = append(resp.Topics, it)
+		}
+		count.Add(1)
+		return resp, nil, true
+	})
+	return &count
+}
+
+// TestSkipLostTwice cuts an input again before a record of it was read: the position that was left is not believed either.
+func TestSkipLostTwice(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.buy("o2")
+	s.read(0, 1)
+	s.stop()
+	s.checkpointAt(7, nil)
+	s.cfg.Inputs.Lost = "skip"
+	s.start()
+	told := func(n float64) func() bool {
+		return func() bool { return s.counter("asiduo_dead_letters_total", "input_lost") == n }
+	}
+	s.await("the first loss to be told", told(1))
+	s.turn(1)
+	s.buy("o3")
+	s.await("the second loss to be told", told(2))
+	s.read(0)
+	want := map[string]string{"purchases/0@7": "input_lost", "purchases/0@2": "input_lost"}
+	if got := s.letters(); !maps.Equal(got, want) {
+		t.Errorf("dead letters %v, want %v", got, want)
+	}
+	if n := s.orders(0); n != 3 {
+		t.Errorf("%d orders, want 3: o2 and o3 are read", n)
+	}
+}
+
 // TestInputTailLostUnderUs cuts the input of a shard that has just gone on: the first record that it reads then is of another leader,
 // who knows that the records before it ended earlier.
 func TestInputTailLostUnderUs(t *testing.T) {
@@ -197,35 +273,7 @@ func TestInputTailLostUnderUs(t *testing.T) {
 	s.start()
 	s.read(0, 1)
 	s.await("both shards to go on", func() bool { return s.pipe.Ready() == nil })
-	lead := s.cluster.PartitionInfo("purchases", 0)
-	if err := s.cluster.MoveTopicPartition("purchases", 0, lead.Leader); err != nil {
-		t.Fatal(err)
-	}
-	var asked atomic.Int32
-	s.cluster.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		s.cluster.KeepControl()
-		req := r.(*kmsg.OffsetForLeaderEpochRequest)
-		for _, topic := range req.Topics {
-			for _, p := range topic.Partitions {
-				if topic.Topic != "purchases" || p.Partition != 0 || p.LeaderEpoch != lead.Epoch {
-					return nil, nil, false
-				}
-				asked.Add(1)
-			}
-		}
-		resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
-		for _, topic := range req.Topics {
-			it := kmsg.NewOffsetForLeaderEpochResponseTopic()
-			it.Topic = topic.Topic
-			for _, p := range topic.Partitions {
-				is := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
-				is.Partition, is.LeaderEpoch, is.EndOffset = p.Partition, lead.Epoch, 1
-				it.Partitions = append(it.Partitions, is)
-			}
-			resp.Topics = append(resp.Topics, it)
-		}
-		return resp, nil, true
-	})
+	asked := s.turn(1)
 	s.buy("o3")
 	s.stopped(0, "input_truncated", "input purchases/0 was cut at 1 and written again, before our position 2: it has lost records that were processed")
 	s.read(1)

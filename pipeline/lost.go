@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -60,12 +61,12 @@ func (s *shard) resumeAt(ctx context.Context, look *layout) (missing []lost, err
 			case at < start.Offset:
 				gone.records = start.Offset - at
 				gone.why = fmt.Sprintf("input %s/%d no longer has the records at our position: %d to %d were deleted before they were read", topic, n, at, start.Offset-1)
-			case at > end.Offset:
-				next = end.Offset
+			case at > end.Offset: // the records to come will be of this epoch or newer: one more cut before them is noticed
+				next, epoch = end.Offset, end.LeaderEpoch
 				gone.why = fmt.Sprintf("input %s/%d ends at %d, before our position %d: it has lost records that were processed", topic, n, end.Offset, at)
-			case asked && heir < at:
-				next = max(heir, start.Offset)
-				gone.why = fmt.Sprintf("input %s/%d was cut at %d and written again, before our position %d: it has lost records that were processed", topic, n, heir, at)
+			case asked && heir.EndOffset < at:
+				next = max(heir.EndOffset, start.Offset)
+				gone.why = fmt.Sprintf("input %s/%d was cut at %d and written again, before our position %d: it has lost records that were processed", topic, n, heir.EndOffset, at)
 			default:
 				next = at
 				if e, ok := was.Epochs[n]; ok {
@@ -82,12 +83,20 @@ func (s *shard) resumeAt(ctx context.Context, look *layout) (missing []lost, err
 }
 
 // uncut holds that inputs whose next records are of newer leader epochs than those that were read have not been cut before our
-// positions in between. The client looks by itself only once it has read a record.
+// positions in between. The client looks by itself only once it has read a record. Epochs never fall within a log: where they do,
+// its brokers were set back, and nobody can say where what we read was cut off.
 func (s *shard) uncut(ctx context.Context, fetched kgo.Fetches, unread []*kgo.ErrDecompressTooLarge) error {
 	asked := kadm.OffsetForLeaderEpochRequest{}
+	var fallen []lost
 	turned := func(topic string, n, epoch int32) {
-		if was, known := s.epochs[topic][n]; known && was >= 0 && epoch > was {
+		switch was, known := s.epochs[topic][n]; {
+		case !known || was < 0 || epoch < 0:
+		case epoch > was:
 			asked.Add(topic, n, was)
+		case epoch < was:
+			at := s.next[topic][n]
+			fallen = append(fallen, lost{topic: topic, partition: n, from: at, reason: "input_truncated", why: fmt.Sprintf(
+				"input %s/%d goes on at our position %d under leader epoch %d, before it was under %d: it was set back and has lost records that were processed", topic, n, at, epoch, was)})
 		}
 	}
 	fetched.EachPartition(func(f kgo.FetchTopicPartition) {
@@ -104,30 +113,35 @@ func (s *shard) uncut(ctx context.Context, fetched kgo.Fetches, unread []*kgo.Er
 	}
 	for topic, partitions := range ends {
 		for n, end := range partitions {
-			if at := s.next[topic][n]; end < at { // what is lost is said when the shard is acquired again
-				return fmt.Errorf("input %s/%d was cut at %d, before our position %d", topic, n, end, at)
+			if at := s.next[topic][n]; end.EndOffset < at { // what is lost is said when the shard is acquired again
+				return fmt.Errorf("input %s/%d was cut at %d, before our position %d", topic, n, end.EndOffset, at)
 			}
 		}
 	}
+	return s.leaveBehind(fallen)
+}
+
+// leaveBehind takes note of what is lost, if the operator has said to go on without it.
+func (s *shard) leaveBehind(missing []lost) error {
+	if len(missing) > 0 && s.p.cfg.Inputs.Lost == "stop" {
+		return &stopError{missing[0].reason, errors.New(missing[0].why)}
+	}
+	s.missing = append(s.missing, missing...)
 	return nil
 }
 
 // epochEnds are the offsets at which the records of leader epochs end, by topic and partition (KIP-101): before a record of
 // such an epoch that was read, if the log was cut since. What the leader does not know is left out.
-func epochEnds(ctx context.Context, adm *kadm.Client, asked kadm.OffsetForLeaderEpochRequest) (map[string]map[int32]int64, error) {
+func epochEnds(ctx context.Context, adm *kadm.Client, asked kadm.OffsetForLeaderEpochRequest) (kadm.OffsetsForLeaderEpochs, error) {
 	if len(asked) == 0 {
 		return nil, nil
 	}
-	found, err := adm.OffsetForLeaderEpoch(ctx, asked)
-	ends := map[string]map[int32]int64{}
-	for topic, partitions := range found {
-		ends[topic] = map[int32]int64{}
-		for n, is := range partitions {
-			if is.EndOffset >= 0 {
-				ends[topic][n] = is.EndOffset
-			}
+	ends, err := adm.OffsetForLeaderEpoch(ctx, asked)
+	for _, partitions := range ends {
+		for _, is := range partitions {
 			err = errors.Join(err, is.Err)
 		}
+		maps.DeleteFunc(partitions, func(_ int32, is kadm.OffsetForLeaderEpoch) bool { return is.EndOffset < 0 })
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask for the end of a leader epoch: %w", err)

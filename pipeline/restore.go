@@ -87,8 +87,8 @@ func (s *shard) verify(ctx context.Context, was *store.Mark, first *kgo.Record) 
 	if err != nil {
 		return err
 	}
-	if end, known := ends[topic][s.id]; !known || end <= was.Offset {
-		return fmt.Errorf("%w: leader epoch %d ends at offset %d, the store is at %d", errDiverged, was.Epoch, end, was.Offset)
+	if end, known := ends[topic][s.id]; !known || end.EndOffset <= was.Offset {
+		return fmt.Errorf("%w: leader epoch %d ends at offset %d, the store is at %d", errDiverged, was.Epoch, end.EndOffset, was.Offset)
 	}
 	return nil
 }

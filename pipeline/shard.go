@@ -221,11 +221,12 @@ func (s *shard) resume(ctx context.Context) error {
 		return fmt.Errorf("topic %q was deleted and made again while it was read", topic)
 	}
 	s.ids = look.ids
-	if s.missing, err = s.resumeAt(ctx, look); err != nil {
-		return err
+	missing, err := s.resumeAt(ctx, look)
+	if err == nil {
+		err = s.leaveBehind(missing)
 	}
-	if len(s.missing) > 0 && p.cfg.Inputs.Lost == "stop" {
-		return &stopError{s.missing[0].reason, errors.New(s.missing[0].why)}
+	if err != nil {
+		return err
 	}
 	s.purchases = look.partitions[p.cfg.Inputs.Purchases]
 	from := map[string]map[int32]kgo.Offset{}
