@@ -108,6 +108,29 @@ func TestClockWrong(t *testing.T) {
 	}
 }
 
+// open writes an order in a transaction of another producer, which the caller ends.
+func (s *shop) open(id string) (end func()) {
+	s.t.Helper()
+	other, err := kgo.NewClient(kgo.SeedBrokers(s.cfg.Kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID("other"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(other.Close)
+	if err := other.BeginTransaction(); err != nil {
+		s.t.Fatal(err)
+	}
+	r := &kgo.Record{Topic: "purchases", Partition: 0, Key: []byte(s.who[0]), Value: []byte(order(s.who[0], id)), Timestamp: time.UnixMilli(draftedAt)}
+	if err := other.ProduceSync(s.t.Context(), r).FirstErr(); err != nil {
+		s.t.Fatal(err)
+	}
+	return func() {
+		s.t.Helper()
+		if err := other.EndTransaction(s.t.Context(), kgo.TryCommit); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 // TestPinned has another producer's transaction open on an input: what is behind it cannot be read, so nobody of that
 // shard may be called silent, and everybody can see why. When it ends, all goes on.
 func TestPinned(t *testing.T) {
@@ -115,18 +138,7 @@ func TestPinned(t *testing.T) {
 	s.start(func(p *Pipeline) { p.look = 10 * time.Millisecond })
 	s.buy("o1")
 	s.read(0, 1)
-	other, err := kgo.NewClient(kgo.SeedBrokers(s.cfg.Kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID("other"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	if err := other.BeginTransaction(); err != nil {
-		t.Fatal(err)
-	}
-	r := &kgo.Record{Topic: "purchases", Partition: 0, Key: []byte(s.who[0]), Value: []byte(order(s.who[0], "o2")), Timestamp: time.UnixMilli(draftedAt)}
-	if err := other.ProduceSync(t.Context(), r).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
+	end := s.open("o2")
 	late := draftedAt + 40*state.Day
 	s.clock.Set(late)
 	const why = "lso_pinned: purchases/0 cannot be read beyond offset 1, where a transaction of another producer is open; silence waits for it"
@@ -150,9 +162,7 @@ func TestPinned(t *testing.T) {
 	if err := s.pipe.Ready(); err != nil { // starting again would not help
 		t.Error(err)
 	}
-	if err := other.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
-		t.Fatal(err)
-	}
+	end()
 	s.await("the silence of the shard", func() bool { return s.pipe.horizonOf(0) >= late && s.pipe.Status()[0].Reason == "" })
 	if n := s.orders(0); n != 2 {
 		t.Errorf("%d orders", n)

@@ -101,4 +101,10 @@ func TestOutputTopicGone(t *testing.T) {
 	if got, want := fmt.Sprint(s.letters()), fmt.Sprintf("map[purchases/0@%d:undecodable]", at); got != want {
 		t.Errorf("dead letters %s, want %s", got, want)
 	}
+	if n := s.counter("asiduo_output_topics_recreated_total", "shop.dead-letters"); n != 1 {
+		t.Errorf("%v output topics were made again", n)
+	}
+	if lines := s.log.lines("an output topic was deleted and made again"); len(lines) != 1 || !strings.Contains(lines[0], "shop.dead-letters") {
+		t.Errorf("log: %q", lines)
+	}
 }

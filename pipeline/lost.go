@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,6 +24,24 @@ type lost struct {
 	records   int64 // how many are missing; 0 if nobody knows
 	reason    string
 	why       string
+	doubtful  bool // a leader that was cut off and does not know yet that there is another would answer the same
+}
+
+// resumeAtLast finds where to go on, and does not leave anything behind on the word of a leader who may be none any more.
+func (s *shard) resumeAtLast(ctx context.Context, look *layout) error {
+	missing, err := s.resumeAt(ctx, look)
+	if err == nil && s.p.cfg.Inputs.Lost == "skip" && slices.ContainsFunc(missing, func(l lost) bool { return l.doubtful }) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(s.p.again):
+		}
+		missing, err = s.resumeAt(ctx, look)
+	}
+	if err != nil {
+		return err
+	}
+	return s.leaveBehind(missing)
 }
 
 // resumeAt finds the offsets to go on from: those of the last checkpoint, where the inputs still have them.
@@ -48,31 +68,11 @@ func (s *shard) resumeAt(ctx context.Context, look *layout) (missing []lost, err
 		s.next[topic], s.epochs[topic] = map[int32]int64{}, map[int32]int32{}
 		was := s.mark.Inputs[topic]
 		for n := s.id; n < look.partitions[topic]; n += look.shards {
-			at, known := was.Next[n]
-			gone := lost{topic: topic, partition: n, from: at, reason: "input_truncated"}
-			start, _ := starts.Lookup(topic, n)
-			end, _ := ends.Lookup(topic, n)
-			next, epoch := start.Offset, int32(-1)
-			switch heir, asked := heirs[topic][n]; {
-			case !known:
-			case was.TopicID != "" && was.TopicID != look.ids[topic]:
-				gone.reason = "input_recreated"
-				gone.why = fmt.Sprintf("input topic %q was deleted and made again (id %s, was %s): its offsets mean other records now", topic, look.ids[topic], was.TopicID)
-			case at < start.Offset:
-				gone.records = start.Offset - at
-				gone.why = fmt.Sprintf("input %s/%d no longer has the records at our position: %d to %d were deleted before they were read", topic, n, at, start.Offset-1)
-			case at > end.Offset: // the records to come will be of this epoch or newer: one more cut before them is noticed
-				next, epoch = end.Offset, end.LeaderEpoch
-				gone.why = fmt.Sprintf("input %s/%d ends at %d, before our position %d: it has lost records that were processed", topic, n, end.Offset, at)
-			case asked && heir.EndOffset < at:
-				next = max(heir.EndOffset, start.Offset)
-				gone.why = fmt.Sprintf("input %s/%d was cut at %d and written again, before our position %d: it has lost records that were processed", topic, n, heir.EndOffset, at)
-			default:
-				next = at
-				if e, ok := was.Epochs[n]; ok {
-					epoch = e
-				}
-			}
+			log := input{topic: topic, n: n, id: look.ids[topic]}
+			log.start, _ = starts.Lookup(topic, n)
+			log.end, _ = ends.Lookup(topic, n)
+			log.heir, log.inherited = heirs[topic][n]
+			next, epoch, gone := log.from(was)
 			s.next[topic][n], s.epochs[topic][n] = next, epoch
 			if gone.why != "" {
 				missing = append(missing, gone)
@@ -80,6 +80,55 @@ func (s *shard) resumeAt(ctx context.Context, look *layout) (missing []lost, err
 		}
 	}
 	return missing, nil
+}
+
+// input is what the brokers say of a partition of an input.
+type input struct {
+	topic      string
+	n          int32
+	id         string // of the topic
+	start, end kadm.ListedOffset
+	heir       kadm.OffsetForLeaderEpoch // where the leader epoch of what we have read ends
+	inherited  bool                      // the leader knows that
+}
+
+// from says at which offset to go on, of which leader epoch the records before it are, -1 if nobody knows, and what is lost.
+func (i *input) from(was store.InputPositions) (next int64, epoch int32, gone lost) {
+	at, known := was.Next[i.n]
+	led, kept := was.Epochs[i.n]
+	gone = lost{topic: i.topic, partition: i.n, from: at, reason: "input_truncated"}
+	next, epoch = i.start.Offset, -1
+	why := ""
+	switch {
+	case !known:
+		return next, epoch, gone
+	case was.TopicID != "" && was.TopicID != i.id:
+		gone.reason = "input_recreated"
+		gone.why = fmt.Sprintf("input topic %q was deleted and made again (id %s, was %s): its offsets mean other records now", i.topic, i.id, was.TopicID)
+		return next, epoch, gone
+	case at < i.start.Offset:
+		gone.records = i.start.Offset - at
+		why = fmt.Sprintf("no longer has the records at our position: %d to %d were deleted before they were read", at, i.start.Offset-1)
+	case kept && i.end.LeaderEpoch >= 0 && i.end.LeaderEpoch < led:
+		gone.doubtful = true
+		why = fmt.Sprintf("is led under epoch %d, and we have read records of epoch %d: its brokers were set back, its offsets may mean other records now", i.end.LeaderEpoch, led)
+	case at > i.end.Offset: // the records to come will be of this epoch or newer: one more cut before them is noticed
+		next, epoch = i.end.Offset, i.end.LeaderEpoch
+		why = fmt.Sprintf("ends at %d, before our position %d: it has lost records that were processed", i.end.Offset, at)
+	case i.inherited && i.heir.EndOffset < at:
+		if next = max(i.heir.EndOffset, i.start.Offset); next == i.heir.EndOffset {
+			epoch = i.heir.LeaderEpoch
+		}
+		why = fmt.Sprintf("was cut at %d and written again, before our position %d: it has lost records that were processed", i.heir.EndOffset, at)
+	default:
+		next = at
+		if kept {
+			epoch = led
+		}
+		return next, epoch, gone
+	}
+	gone.why = fmt.Sprintf("input %s/%d %s", i.topic, i.n, why)
+	return next, epoch, gone
 }
 
 // uncut holds that inputs whose next records are of newer leader epochs than those that were read have not been cut before our
@@ -96,7 +145,7 @@ func (s *shard) uncut(ctx context.Context, fetched kgo.Fetches, unread []*kgo.Er
 		case epoch < was:
 			at := s.next[topic][n]
 			fallen = append(fallen, lost{topic: topic, partition: n, from: at, reason: "input_truncated", why: fmt.Sprintf(
-				"input %s/%d goes on at our position %d under leader epoch %d, before it was under %d: it was set back and has lost records that were processed", topic, n, at, epoch, was)})
+				"input %s/%d goes on at our position %d under leader epoch %d, before it was %d: its brokers were set back, and records before our position may be others now", topic, n, at, epoch, was)})
 		}
 	}
 	fetched.EachPartition(func(f kgo.FetchTopicPartition) {
@@ -184,6 +233,17 @@ func (s *shard) confessed() {
 		s.p.metrics.lost.WithLabelValues(label(s.id), l.topic).Add(float64(l.records))
 	}
 	s.missing = nil
+}
+
+// emptied tells of outputs that were deleted and made again since this process has first seen them: their readers have lost what
+// was in them, and of the profiles only those come again whose customers move.
+func (p *Pipeline) emptied(ids map[string]string) {
+	for _, t := range OutputTopics(p.cfg) {
+		if was, known := p.outputs.Swap(t.Name, ids[t.Name]); known && was != ids[t.Name] {
+			p.log.Warn("an output topic was deleted and made again: what was in it is gone", "topic", t.Name, "id", ids[t.Name], "was", was)
+			p.metrics.emptied.WithLabelValues(t.Name).Inc()
+		}
+	}
 }
 
 // changelogLost says whether an empty changelog is one that has lost everything: the group remembers, for lag tools,

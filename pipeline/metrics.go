@@ -30,6 +30,7 @@ type metrics struct {
 	rebalances   prometheus.Counter
 	restored     *prometheus.CounterVec
 	lost         *prometheus.CounterVec
+	emptied      *prometheus.CounterVec
 	storeTrouble *prometheus.CounterVec
 	storeStalled *prometheus.CounterVec
 	states       *prometheus.GaugeVec
@@ -111,6 +112,7 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 	m.rebalances = counter("assignments_total", "Times that the group gave shards to this process.")
 	m.restored = counters("restored_records_total", "Records of the changelog read when acquiring shards.", "shard")
 	m.lost = counters("input_records_lost_total", "Records of an input that were deleted before they were read, as far as they can be counted (inputs.lost: skip).", "shard", "topic")
+	m.emptied = counters("output_topics_recreated_total", "Output topics that were deleted and made again while the process ran.", "topic")
 	m.storeTrouble = counters("store_background_errors_total", "Faults that a store met in the background.", "shard")
 	m.storeStalled = counters("store_stalled_seconds_total", "Time that writes to a store had to wait.", "shard")
 	m.states = gauges("shard_state", "1 for the state the shard is in.", "shard", "state")

@@ -65,6 +65,7 @@ type Pipeline struct {
 	partitions map[string]int32
 	tombstones time.Duration                    // the changelog's delete.retention.ms
 	batches    atomic.Pointer[map[string]int32] // most bytes of a batch, by own topic
+	outputs    sync.Map                         // topic: id
 	wanted     []viewRequests
 	board      board
 	owners     owners

@@ -131,6 +131,7 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if look.shards != p.Shards() {
 		return nil, &stopError{"configuration_changed", fmt.Errorf("the changelog has %d partitions now, it had %d: the number of shards is fixed when the topics are created", look.shards, p.Shards())}
 	}
+	p.emptied(look.ids)
 	s.ids, s.made = look.ids, p.made(set.Epoch.Epoch)
 	if err := p.checkSettings(ctx, s.adm); err != nil {
 		return nil, err
@@ -221,11 +222,7 @@ func (s *shard) resume(ctx context.Context) error {
 		return fmt.Errorf("topic %q was deleted and made again while it was read", topic)
 	}
 	s.ids = look.ids
-	missing, err := s.resumeAt(ctx, look)
-	if err == nil {
-		err = s.leaveBehind(missing)
-	}
-	if err != nil {
+	if err := s.resumeAtLast(ctx, look); err != nil {
 		return err
 	}
 	s.purchases = look.partitions[p.cfg.Inputs.Purchases]

@@ -215,7 +215,7 @@ func truncate(t *testing.T, another bool) {
 		t.Fatal(err)
 	}
 	kafkaScript(t, "kill")
-	copyChangelog(t, w, func(live, kept string) { copyDir(t, live, kept) })
+	copyPartitions(t, w, w.cfg.App+".changelog", worldShards, func(live, kept string) { copyDir(t, live, kept) })
 	kafkaScript(t, "restart")
 	a.start()
 	awaitAll(t, 30*time.Second, "restart", 4, a)
@@ -232,7 +232,7 @@ func truncate(t *testing.T, another bool) {
 		t.Fatal("no store is ahead of what was kept")
 	}
 	kafkaScript(t, "kill")
-	copyChangelog(t, w, func(live, kept string) { copyDir(t, kept, live) })
+	copyPartitions(t, w, w.cfg.App+".changelog", worldShards, func(live, kept string) { copyDir(t, kept, live) })
 	kafkaScript(t, "restart")
 
 	if another { // the log grows beyond what the store has seen of the old one
@@ -317,17 +317,6 @@ func marks(t *testing.T, p *process) map[int32]int64 {
 		t.Fatal(err)
 	}
 	return at
-}
-
-// copyChangelog does something with the directory of each partition of the changelog, and with one that is kept beside
-// the broker's.
-func copyChangelog(t *testing.T, w *world, what func(live, kept string)) {
-	t.Helper()
-	data := filepath.Join(os.Getenv("ASIDUO_KAFKA_RUN"), "data1")
-	for shard := range worldShards {
-		name := fmt.Sprintf("%s.changelog-%d", w.cfg.App, shard)
-		what(filepath.Join(data, name), filepath.Join(w.dir, "kept", name))
-	}
 }
 
 func copyDir(t *testing.T, from, to string) {

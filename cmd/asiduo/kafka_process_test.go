@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -73,10 +72,7 @@ func newProcess(t *testing.T, w *world, name string, brokers ...string) *process
 	if len(brokers) > 0 {
 		p.cfg.Kafka.Brokers = brokers
 	}
-	var text bytes.Buffer
-	if err := errors.Join(config.Print(&text, p.cfg), os.WriteFile(p.file, text.Bytes(), 0o600)); err != nil {
-		t.Fatal(err)
-	}
+	p.configure(func(*config.Config) {})
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -86,6 +82,19 @@ func newProcess(t *testing.T, w *world, name string, brokers ...string) *process
 		}
 	})
 	return p
+}
+
+// configure writes another configuration for the next start.
+func (p *process) configure(change func(*config.Config)) {
+	p.t.Helper()
+	change(&p.cfg)
+	var text bytes.Buffer
+	if err := config.Print(&text, p.cfg); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.WriteFile(p.file, text.Bytes(), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // start runs the instance.
