@@ -13,35 +13,6 @@ import (
 	"github.com/asiduo/asiduo/state"
 )
 
-// reason says why a record cannot be used (semantics 3.4). Limits of the domain are reasons too.
-type reason string
-
-const (
-	tooLarge        reason = "too_large"
-	batchTooLarge   reason = "batch_too_large"
-	undecodable     reason = "undecodable"
-	missingField    reason = "missing_field"
-	emptyOrderID    reason = "empty_order_id"
-	badField        reason = "bad_field"
-	keyMismatch     reason = "key_mismatch"
-	badTime         reason = "bad_time"
-	futureTime      reason = "future_time"
-	unknownCurrency reason = "unknown_currency"
-	badAmount       reason = "bad_amount"
-	negativeTotal   reason = "negative_total"
-	misrouted       reason = "misrouted"
-	purposeTooLong  reason = "consent_purpose_bytes"
-	unprocessable   reason = "unprocessable"
-	inputLost       reason = "input_lost"
-)
-
-// reasons are all of them, for metrics.
-var reasons = []reason{
-	tooLarge, batchTooLarge, undecodable, missingField, emptyOrderID, badField, keyMismatch, badTime, futureTime, unknownCurrency, badAmount,
-	negativeTotal, misrouted, purposeTooLong, unprocessable, inputLost, reason(state.TooLate), reason(state.TooManyOrders),
-	reason(state.TooManyRefund), reason(state.TooManyTopics),
-}
-
 // maxPurposeBytes keeps what is stored of one consent small.
 const maxPurposeBytes = 256
 

@@ -403,7 +403,8 @@ func TestBadRecords(t *testing.T) {
 		t.Errorf("dead letters\n%v\nwant\n%v", got, want)
 	}
 	seen := slices.Collect(maps.Values(want))
-	for _, r := range reasons {
+	for _, known := range reasons {
+		r := known.reason
 		if r != misrouted && r != unprocessable && r != batchTooLarge && r != inputLost && !slices.Contains(seen, string(r)) {
 			t.Errorf("no record for the reason %s", r)
 		}

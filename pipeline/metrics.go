@@ -165,8 +165,8 @@ func (m *metrics) begin(id int32, p *Pipeline) {
 			m.risks.WithLabelValues(shard, band, cause)
 		}
 	}
-	for _, r := range reasons {
-		m.deadLetters.WithLabelValues(shard, string(r))
+	for r := range Reasons() {
+		m.deadLetters.WithLabelValues(shard, r)
 	}
 	for _, c := range []*prometheus.CounterVec{m.cycles, m.timersFired, m.swept, m.restored, m.storeTrouble, m.storeStalled} {
 		c.WithLabelValues(shard)
