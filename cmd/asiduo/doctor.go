@@ -28,6 +28,7 @@ type finding struct {
 // doctor looks at everything an application depends on, and changes nothing.
 type doctor struct {
 	cfg     config.Config
+	file    string // cfg was read from
 	adm     *kadm.Client
 	connect parameters.Connect
 	sample  int
@@ -54,6 +55,7 @@ archive. Each finding is ok, a warning or a fault, with what to do. It only read
 			if d.cfg, err = loadConfig(file); err != nil {
 				return err
 			}
+			d.file = file
 			d.examine(cmd.Context())
 			if asJSON {
 				e := json.NewEncoder(cmd.OutOrStdout())
@@ -101,7 +103,7 @@ func (d *doctor) brokers(ctx context.Context) {
 	set, err := parameters.Read(ctx, d.connect, d.cfg.App)
 	switch {
 	case err != nil:
-		d.fault("epoch", "run \"asiduo init\"", "%v", err)
+		d.fault("epoch", d.remedy(err.Error(), "let this user read topic "+parameters.Topic(d.cfg.App)), "%v", err)
 	case set.Epoch.Reset != nil:
 		d.fault("epoch", "run \"asiduo reset\" again", "a reset to epoch %d has begun and is not finished: no process starts", set.Epoch.Epoch)
 	case set.Epoch.Import != nil:
@@ -118,10 +120,10 @@ func (d *doctor) brokers(ctx context.Context) {
 	d.clock(ctx)
 	d.partitioner(ctx)
 	if d.positions, err = pipeline.Checkpoints(ctx, d.adm, d.connect, d.cfg.App); err != nil {
-		d.fault("positions", "see the sentence; \"asiduo state verify\" says more", "%v", err)
+		d.fault("positions", d.remedy(err.Error(), "let this user read the changelog"), "%v", err)
 		return
 	}
-	d.inputs(ctx)
+	d.retention(ctx)
 }
 
 func (d *doctor) ok(check, format string, args ...any) {

@@ -62,12 +62,12 @@ func (d *doctor) partitioner(ctx context.Context) {
 	}
 }
 
-// inputs: what has not been read must not be deleted before it is, and what a snapshot needs must be there as long as
+// retention: what has not been read must not be deleted before it is, and what a snapshot needs must be there as long as
 // the snapshot is the newest.
-func (d *doctor) inputs(ctx context.Context) {
+func (d *doctor) retention(ctx context.Context) {
 	n := len(d.found)
 	for _, w := range pipeline.Retention(ctx, d.adm, d.cfg) {
-		d.warn("retention", "raise retention.ms of the input, or lower archive.every", "%s", w)
+		d.warn("retention", d.remedy(w, "let this user describe the inputs"), "%s", w)
 	}
 	inputs := pipeline.InputTopics(d.cfg)
 	is, err := topicSettings(ctx, d.adm, inputs...)
@@ -94,7 +94,7 @@ func (d *doctor) inputs(ctx context.Context) {
 			behind += max(0, end.Offset-next)
 			switch {
 			case start.Offset > next:
-				d.fault("retention", "\"asiduo reset\" starts over from what is there", "%s/%d begins at offset %d, our position is %d: %d records were deleted before they were read", topic, p, start.Offset, next, start.Offset-next)
+				d.fault("retention", fixLost, "%s/%d begins at offset %d, our position is %d: %d records were deleted before they were read", topic, p, start.Offset, next, start.Offset-next)
 			case end.Offset > next && ms > 0:
 				d.headroom(ctx, topic, p, next, end.Offset, time.Duration(ms)*time.Millisecond)
 			}
@@ -112,7 +112,7 @@ func (d *doctor) headroom(ctx context.Context, topic string, partition int32, ne
 		}
 		left := (retention - time.Since(r.Timestamp)).Round(time.Second)
 		what := fmt.Sprintf("%s/%d: the oldest record that is not yet read, at offset %d, is deleted in %v", topic, partition, r.Offset, max(left, 0))
-		const fix = "raise retention.ms of the input now, and see why the shard is behind"
+		fix := d.alter(topic, "retention.ms="+strconv.FormatInt(2*retention.Milliseconds(), 10)) + ", and see why the shard is behind"
 		if left < retention/10 {
 			d.fault("retention", fix, "%s", what)
 		} else if left < retention/2 {
@@ -152,13 +152,12 @@ func (d *doctor) clock(ctx context.Context) {
 }
 
 func (d *doctor) difference(by time.Duration) {
-	const fix = "synchronise the clocks of this machine and the brokers (NTP)"
 	switch {
 	case by.Abs() < 5*time.Second:
 		d.ok("clock", "this machine differs by %v from the brokers", by)
 	case by.Abs() > 5*time.Minute && d.cfg.Time.Clock == "wall":
-		d.fault("clock", fix, "this machine differs by %v from the brokers, and time.clock is wall: silence is played at the wrong time", by)
+		d.fault("clock", fixClock, "this machine differs by %v from the brokers, and time.clock is wall: silence is played at the wrong time", by)
 	default:
-		d.warn("clock", fix, "this machine differs by %v from the brokers", by)
+		d.warn("clock", fixClock, "this machine differs by %v from the brokers", by)
 	}
 }

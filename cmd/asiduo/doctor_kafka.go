@@ -26,7 +26,7 @@ func (d *doctor) versions(ctx context.Context) {
 	guess := "unknown"
 	for _, b := range all.Sorted() {
 		if b.Err != nil {
-			d.fault("version", "start the broker", "broker %d does not answer: %v", b.NodeID, b.Err)
+			d.fault("version", fmt.Sprintf("start broker %d", b.NodeID), "broker %d does not answer: %v", b.NodeID, b.Err)
 			continue
 		}
 		guess = b.VersionGuess()
@@ -48,32 +48,23 @@ func (d *doctor) versions(ctx context.Context) {
 	d.quiet(n, "version", "%d brokers, %s, transaction.version 2", len(all), guess)
 }
 
-func (d *doctor) bootstrap() string {
-	return "--bootstrap-server " + strings.Join(d.cfg.Kafka.Brokers, ",")
-}
-
 // layout: the topics are there and fit.
 func (d *doctor) layout(ctx context.Context) bool {
 	shards, warnings, err := pipeline.Layout(ctx, d.adm, d.cfg)
 	if err != nil {
-		fix := "run \"asiduo init\"; for the others see the sentence"
-		if !strings.Contains(err.Error(), "asiduo init") {
-			fix = "see the sentence"
+		d.shards, _ = pipeline.ShardsOf(ctx, d.adm, d.cfg)
+		for _, s := range sentences(err) {
+			d.fault("topics", d.remedy(s, fixDescribe), "%s", s)
 		}
-		d.fault("topics", fix, "%v", err)
 		return false
 	}
 	d.shards = shards
 	for _, w := range warnings {
-		fix := ""
-		if topic, setting, ok := parseWarning(w); ok {
-			fix = d.alter(topic, setting)
-		}
-		d.warn("topics", fix, "%s", w)
+		d.warn("topics", d.remedy(w, fixDescribe), "%s", w)
 	}
 	counts, err := pipeline.InputPartitions(ctx, d.adm, d.cfg)
 	if err != nil {
-		d.fault("topics", "see the sentence", "%v", err)
+		d.fault("topics", d.remedy(err.Error(), fixDescribe), "%v", err)
 		return false
 	}
 	var list []string
@@ -82,22 +73,6 @@ func (d *doctor) layout(ctx context.Context) bool {
 	}
 	d.ok("topics", "%d shards; %s", shards, strings.Join(list, ", "))
 	return true
-}
-
-// parseWarning takes the topic and the setting out of a warning of pipeline.Layout.
-func parseWarning(w string) (topic, setting string, ok bool) {
-	rest, ok := strings.CutPrefix(w, "topic \"")
-	if !ok {
-		return "", "", false
-	}
-	topic, rest, _ = strings.Cut(rest, "\" has ")
-	is, should, ok := strings.Cut(rest, ", should be ")
-	key, _, _ := strings.Cut(is, "=")
-	return topic, key + "=" + should, ok
-}
-
-func (d *doctor) alter(topic, setting string) string {
-	return "kafka-configs.sh " + d.bootstrap() + " --alter --entity-type topics --entity-name " + topic + " --add-config " + setting
 }
 
 // settings that have no one right value.
@@ -121,7 +96,8 @@ func (d *doctor) settings(ctx context.Context) {
 		for _, p := range topics[name].Partitions {
 			replicas = len(p.Replicas)
 			if live := len(p.ISR); live < replicas {
-				d.warn("settings", "see which broker is down or behind", "%s/%d has %d of %d replicas in sync", name, p.Partition, live, replicas)
+				behind := slices.DeleteFunc(slices.Clone(p.Replicas), func(id int32) bool { return slices.Contains(p.ISR, id) })
+				d.warn("settings", "start broker "+joined(behind)+", or see in its log why it is behind", "%s/%d has %d of %d replicas in sync", name, p.Partition, live, replicas)
 			}
 		}
 		least, _ := strconv.Atoi(is[name]["min.insync.replicas"])
@@ -129,7 +105,7 @@ func (d *doctor) settings(ctx context.Context) {
 		case least > replicas:
 			d.fault("settings", d.alter(name, "min.insync.replicas="+strconv.Itoa(max(1, replicas-1))), "topic %q has min.insync.replicas=%d and %d replicas: nothing can be written", name, least, replicas)
 		case own && replicas < 3 && len(brokers) >= 3:
-			d.warn("settings", "kafka-reassign-partitions.sh: give it three", "topic %q has %d replicas on %d brokers: what a broker loses is lost", name, replicas, len(brokers))
+			d.warn("settings", d.reassign(topics[name], brokers), "topic %q has %d replicas on %d brokers: what a broker loses is lost", name, replicas, len(brokers))
 		case own && replicas >= 3 && least < 2:
 			d.warn("settings", d.alter(name, "min.insync.replicas=2"), "topic %q has min.insync.replicas=%d: a record that only one broker has is taken for written", name, least)
 		}
@@ -147,7 +123,7 @@ func (d *doctor) sizes(name string, own bool, is map[string]string) {
 	switch {
 	case err != nil:
 	case !own && most > limit+overhead:
-		d.warn("settings", "raise limits.max_record_bytes, or lower max.message.bytes", "input %q takes %d bytes, more than limits.max_record_bytes (%d): what is larger becomes a dead letter", name, most, limit)
+		d.warn("settings", d.alter(name, "max.message.bytes="+strconv.FormatInt(limit, 10))+", or raise limits.max_record_bytes", "input %q takes %d bytes, more than limits.max_record_bytes (%d): what is larger becomes a dead letter", name, most, limit)
 	}
 	if ms, err := strconv.ParseInt(is["delete.retention.ms"], 10, 64); err == nil && name == pipeline.OwnTopics(d.cfg)[0].Name && ms < time.Hour.Milliseconds() {
 		d.warn("settings", d.alter(name, "delete.retention.ms=86400000"), "topic %q has delete.retention.ms=%d: a store that is older than half of it is built again", name, ms)
@@ -229,14 +205,14 @@ func (d *doctor) group(ctx context.Context) {
 			owned[s] = true
 		}
 	}
-	var without []string
+	var without []int32
 	for s := range d.shards {
 		if !owned[s] {
-			without = append(without, strconv.Itoa(int(s)))
+			without = append(without, s)
 		}
 	}
 	if len(without) > 0 {
-		d.fault("group", "look again in a moment: a rebalance gives them to somebody; if it does not, restart the processes", "shards %s have no owner; members: %s", strings.Join(without, ", "), strings.Join(list, "; "))
+		d.fault("group", "look again in a moment: a rebalance gives them to somebody; if it does not, restart the processes", "shards %s have no owner; members: %s", joined(without), strings.Join(list, "; "))
 		return
 	}
 	d.ok("group", "%d processes: %s", len(members), strings.Join(list, "; "))

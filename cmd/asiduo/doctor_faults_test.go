@@ -1,0 +1,204 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// finds holds that a check of doctor finds a thing and what is to be done, and tells it with the right exit code.
+func finds(t *testing.T, file, check, status, detail, fix string, more ...string) {
+	t.Helper()
+	all, code := examined(t, file, more...)
+	var seen []finding
+	for _, f := range all {
+		if f.Check != check {
+			continue
+		}
+		if f.Status == status && regexp.MustCompile("^"+detail+"$").MatchString(f.Detail) && regexp.MustCompile("^"+fix+"$").MatchString(f.Fix) {
+			if status == "fault" && code != exitFailed {
+				t.Errorf("exit code %d with a fault", code)
+			}
+			return
+		}
+		seen = append(seen, f)
+	}
+	t.Errorf("%s: %s (%s) is not found:\n%+v", status, detail, fix, seen)
+}
+
+// forge makes the brokers answer a request as they do now, but for a change, until it is undone.
+func forge[R kmsg.Response](t *testing.T, cluster *kfake.Cluster, req kmsg.Request, change func(R)) (undo func()) {
+	t.Helper()
+	cl, _ := adminOf(t, cluster.ListenAddrs()[0])
+	resp, err := cl.Request(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(resp.(R))
+	var over atomic.Bool
+	cluster.ControlKey(req.Key(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		if over.Load() {
+			return nil, nil, false
+		}
+		cluster.KeepControl()
+		resp.SetVersion(r.GetVersion())
+		return resp, nil, true
+	})
+	return func() { over.Store(true) }
+}
+
+// changed is a configuration in which one text is another.
+func changed(t *testing.T, file, old, new string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), old) {
+		t.Fatalf("no %q in the configuration", old)
+	}
+	return written(t, "asiduo.yaml", strings.Replace(string(text), old, new, 1))
+}
+
+// skipLost is what to do about records that are lost.
+const skipLost = `set inputs\.lost: skip, start "asiduo run", and set it back to stop when a dead letter \(input_lost\) has told of it`
+
+// TestDoctorOfPartitionCounts alters the counts in both directions.
+func TestDoctorOfPartitionCounts(t *testing.T) {
+	w := newTown(t)
+	file := configFile(t, w.broker, "")
+	_, adm := adminOf(t, w.broker)
+	grow := func(topic string, to int) {
+		t.Helper()
+		if done, err := adm.UpdatePartitions(t.Context(), to, topic); err != nil || done.Error() != nil {
+			t.Fatal(err, done.Error())
+		}
+	}
+	remake := func(topic string, partitions int32) {
+		t.Helper()
+		if _, err := adm.DeleteTopic(t.Context(), topic); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := adm.CreateTopic(t.Context(), partitions, 1, nil, topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tool := `kafka-topics\.sh --bootstrap-server ` + regexp.QuoteMeta(w.broker)
+	remake("interactions", 2)
+	grow("purchases", 6)
+	finds(t, file, "topics", "fault", `4 shards do not divide the inputs: topic "interactions" has 2 partitions, topic "purchases" has 6 partitions; the partition count of every input must be a multiple of the number of shards`,
+		tool+` --alter --topic interactions --partitions 4 && `+tool+` --alter --topic purchases --partitions 8`)
+	grow("interactions", 4)
+	grow("purchases", 8)
+	finds(t, file, "topics", "ok", `4 shards; purchases has 8 partitions, interactions has 4 partitions`, "")
+	grow("shop.churn-risk", 5)
+	remake("shop.profiles", 3)
+	finds(t, file, "topics", "fault", `topic "shop.churn-risk" has 5 partitions, not one per shard \(4\)`, tool+` --delete --topic shop\.churn-risk && asiduo init -c \S+; what subscribers have not read of it is lost`)
+	finds(t, file, "topics", "fault", `topic "shop.profiles" has 3 partitions, not one per shard \(4\)`, tool+` --alter --topic shop\.profiles --partitions 4`)
+	remake("shop.churn-risk", 4)
+	remake("shop.profiles", 4)
+	if err := w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: "shop.changelog", Partition: 1, Key: []byte("checkpoint"), Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	finds(t, file, "positions", "fault", `changelog partition 1, offset 0: checkpoint is not readable: .*`, `"asiduo reset" begins over; find out first who writes there`)
+	grow("shop.parameters", 2)
+	finds(t, file, "topics", "fault", `topic "shop.parameters" has 2 partitions, not 1`, tool+` --delete --topic shop\.parameters && asiduo init -c \S+; .* "asiduo reset"`)
+	finds(t, configFile(t, w.broker, "shards: 8\n"), "topics", "fault", `shards is 8, but topic "shop.changelog" has 4 partitions: .*`, `set shards: 4, or begin over with another app`)
+}
+
+// TestDoctorOfReplicas looks at brokers that keep too few copies, are behind, or are not there.
+func TestDoctorOfReplicas(t *testing.T) {
+	three := func(replicas string) (cluster *kfake.Cluster, file string) {
+		cluster, at := fakeBroker(t, kfake.NumBrokers(3), kfake.SeedTopics(2, "purchases", "interactions"))
+		file = changed(t, configFile(t, at, ""), "replication_factor: 1", "replication_factor: "+replicas)
+		if got := command(t, "init", "-c", file); got.code != exitGood {
+			t.Fatalf("init: %+v", got)
+		}
+		return cluster, file
+	}
+	_, file := three("2")
+	finds(t, file, "settings", "warning", `topic "shop.changelog" has 2 replicas on 3 brokers: what a broker loses is lost`,
+		`echo '\{"partitions":\[\{"topic":"shop\.changelog","partition":0,"replicas":\[\d,\d,\d\]\},\{"topic":"shop\.changelog","partition":1,"replicas":\[\d,\d,\d\]\}\],"version":1\}' >replicas\.json && `+
+			`kafka-reassign-partitions\.sh --bootstrap-server \S+ --reassignment-json-file replicas\.json --execute`)
+
+	cluster, file := three("3")
+	finds(t, file, "settings", "warning", `topic "shop.changelog" has min.insync.replicas=1: a record that only one broker has is taken for written`,
+		`kafka-configs\.sh --bootstrap-server \S+ --alter --entity-type topics --entity-name shop\.changelog --add-config min\.insync\.replicas=2`)
+	lag := int32(-1)
+	undo := forge(t, cluster, kmsg.NewPtrMetadataRequest(), func(r *kmsg.MetadataResponse) {
+		for _, topic := range r.Topics {
+			if *topic.Topic == "shop.changelog" {
+				p := &topic.Partitions[1]
+				lag = p.Replicas[2]
+				p.ISR = p.Replicas[:2]
+			}
+		}
+	})
+	finds(t, file, "settings", "warning", `shop\.changelog/\d has 2 of 3 replicas in sync`, fmt.Sprintf(`start broker %d, or see in its log why it is behind`, lag))
+	undo()
+	undo = forge(t, cluster, kmsg.NewPtrMetadataRequest(), func(r *kmsg.MetadataResponse) {
+		gone := kmsg.NewMetadataResponseBroker()
+		gone.NodeID, gone.Host, gone.Port = 9, "127.0.0.1", 1
+		r.Brokers = append(r.Brokers, gone)
+	})
+	finds(t, file, "version", "fault", `broker 9 does not answer: .*`, "start broker 9")
+	undo()
+}
+
+// TestDoctorOfGroup: a shard that the group has given to nobody is served by nobody.
+func TestDoctorOfGroup(t *testing.T) {
+	w := newTown(t)
+	s := w.run()
+	s.ready(townShards)
+	req := kmsg.NewPtrDescribeGroupsRequest()
+	req.Groups = []string{"shop"}
+	forge(t, w.cluster, req, func(r *kmsg.DescribeGroupsResponse) {
+		var a kmsg.ConsumerMemberAssignment
+		m := &r.Groups[0].Members[0]
+		if err := a.ReadFrom(m.MemberAssignment); err != nil || len(a.Topics) != 1 {
+			t.Fatal(err, a)
+		}
+		a.Topics[0].Partitions = []int32{0, 3}
+		m.MemberAssignment = a.AppendTo(nil)
+	})
+	finds(t, s.file, "group", "fault", `shards 1, 2 have no owner; members: \S+ \(127\.0\.0\.1:\d+, http://\S+\) with shards 0, 3`,
+		`look again in a moment: a rebalance gives them to somebody; if it does not, restart the processes`)
+}
+
+// TestDoctorOfInstance asks a process that says it is not well.
+func TestDoctorOfInstance(t *testing.T) {
+	w := newTown(t)
+	file := configFile(t, w.broker, "")
+	metrics := ""
+	instance := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			fmt.Fprint(rw, metrics)
+		}
+	}))
+	defer instance.Close()
+	at := strings.TrimPrefix(instance.URL, "http://")
+	file = changed(t, file, `admin: {listen: ""}`, fmt.Sprintf("admin: {listen: %q}", at))
+	const ntp = `synchronise the clocks of this machine and the brokers \(NTP\)`
+	for seconds, want := range map[string][2]string{
+		"1.5":  {"ok", "this machine differs by 1.5s from the brokers"},
+		"30":   {"warning", "this machine differs by 30s from the brokers"},
+		"-400": {"warning", "this machine differs by -6m40s from the brokers"},
+	} {
+		metrics = "# TYPE asiduo_clock_difference_seconds gauge\nasiduo_clock_difference_seconds " + seconds + "\n"
+		fix := ntp
+		if want[0] == "ok" {
+			fix = ""
+		}
+		finds(t, file, "clock", want[0], want[1], fix)
+	}
+	finds(t, changed(t, file, "app: shop\n", "app: shop\ntime: {clock: wall}\n"), "clock", "fault", "this machine differs by -6m40s from the brokers, and time.clock is wall: silence is played at the wrong time", ntp)
+}
