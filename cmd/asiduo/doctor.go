@@ -47,7 +47,7 @@ func newDoctor() *cobra.Command {
 		Use:   "doctor -c FILE",
 		Short: "Look at brokers, topics, inputs, group, disk and archive, and say what to do",
 		Long: `doctor looks at everything the pipeline depends on: brokers and their version, topics and their settings, whether keys are placed
-as the configuration says, hanging transactions, the group and its shards, how far the inputs reach back, the clock, the data directory and the
+as the configuration says, hanging transactions, the group and its shards, whether the inputs still have what comes next, the clock, the data directory and the
 archive. Each finding is ok, a warning or a fault, with what to do. It only reads, and exits with 1 if it finds a fault.`,
 		Example: "  asiduo doctor -c asiduo.yaml\n  asiduo doctor -c asiduo.yaml --json | jq '.[] | select(.status != \"ok\")'",
 		Args:    cobra.NoArgs,
@@ -123,7 +123,12 @@ func (d *doctor) brokers(ctx context.Context) {
 		d.fault("positions", d.remedy(err.Error(), "let this user read the changelog"), "%v", err)
 		return
 	}
-	d.retention(ctx)
+	if err := pipeline.LostChangelogs(ctx, d.adm, d.cfg, set.Epoch.Epoch, d.positions); err != nil {
+		for _, s := range sentences(err) {
+			d.fault("positions", d.remedy(s, "let this user describe the group"), "%s", s)
+		}
+	}
+	d.retention(ctx, d.lost(ctx))
 }
 
 func (d *doctor) ok(check, format string, args ...any) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -9,10 +10,15 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/state/store"
 )
 
 // finds holds that a check of doctor finds a thing and what is to be done, and tells it with the right exit code.
@@ -71,6 +77,99 @@ func changed(t *testing.T, file, old, new string) string {
 
 // skipLost is what to do about records that are lost.
 const skipLost = `set inputs\.lost: skip, start "asiduo run", and set it back to stop when a dead letter \(input_lost\) has told of it`
+
+// TestDoctorOfLostInputs loses inputs in every way that stops a shard.
+func TestDoctorOfLostInputs(t *testing.T) {
+	w := newTown(t)
+	s := w.run()
+	s.ready(townShards)
+	who := "c1"
+	place := w.place([]byte(who), townShards)
+	w.buy(who, "o1", time.Now())
+	_, adm := adminOf(t, w.broker)
+	var was store.Checkpoint
+	eventually(t, "the order is read", func() bool {
+		all, err := pipeline.Checkpoints(t.Context(), adm, pipeline.Connector(s.cfg.Kafka), "shop")
+		was = all[place]
+		return err == nil && was.Inputs["purchases"].Next[place] == 1
+	})
+	s.stop()
+	at := fmt.Sprintf("purchases/%d", place)
+	finds(t, s.file, "inputs", "ok", "8 partitions go on at our positions", "")
+
+	w.checkpoint(was, place, 7)
+	finds(t, s.file, "inputs", "fault", "input "+at+" ends at 1, before our position 7: it has lost records that were processed", skipLost)
+	if err := w.cluster.MoveTopicPartition("purchases", place, w.cluster.PartitionInfo("purchases", place).Leader); err != nil { // begins an epoch
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		w.buy(who, fmt.Sprintf("o%d", i+2), time.Now())
+	}
+	w.checkpoint(was, place, 3)
+	cut := "input " + at + " was cut at 1 and written again, before our position 3: it has lost records that were processed"
+	finds(t, s.file, "inputs", "fault", cut, skipLost)
+	finds(t, changed(t, s.file, "archive: {", "inputs: {lost: skip}\narchive: {"), "inputs", "warning", cut,
+		`start "asiduo run", and set inputs\.lost back to stop when a dead letter \(input_lost\) has told of it`)
+	w.checkpoint(was, place, 1)
+
+	for _, topic := range []string{"purchases", "interactions"} {
+		if _, err := adm.DeleteTopic(t.Context(), topic); err != nil {
+			t.Fatal(err)
+		}
+		finds(t, s.file, "topics", "fault", `input topic "`+topic+`" is missing`,
+			`correct inputs in the configuration, or kafka-topics\.sh --bootstrap-server \S+ --create --topic `+topic+` --partitions 4`)
+		if _, err := adm.CreateTopic(t.Context(), townShards, 1, nil, topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := `input topic "purchases" was deleted and made again \(id \S+, was \S+\): its offsets mean other records now`
+	finds(t, s.file, "inputs", "fault", again, skipLost)
+}
+
+// TestDoctorOfLostChangelog makes it again, empty.
+func TestDoctorOfLostChangelog(t *testing.T) {
+	w := newTown(t)
+	s := w.run()
+	s.ready(townShards)
+	w.buy("c1", "o1", time.Now())
+	w.expect("c1", "", "new", "order")
+	s.stop()
+	_, adm := adminOf(t, w.broker)
+	if _, err := adm.DeleteTopic(t.Context(), "shop.changelog"); err != nil {
+		t.Fatal(err)
+	}
+	finds(t, s.file, "topics", "fault", `topic "shop.changelog" is missing: create it with "asiduo init"`, `run "asiduo init"`)
+	if got := command(t, "init", "-c", s.file); got.code != exitGood {
+		t.Fatalf("init: %+v", got)
+	}
+	place := w.place([]byte("c1"), townShards)
+	eventually(t, "the session of the last process is over", func() bool {
+		all, err := pipeline.Members(t.Context(), adm, "shop")
+		return err == nil && len(all) == 0
+	})
+	read := kadm.Offsets{} // a process commits them every few seconds
+	read.Add(kadm.Offset{Topic: "purchases", Partition: place, At: 1, LeaderEpoch: -1, Metadata: "epoch 1"})
+	if err := adm.CommitAllOffsets(t.Context(), "shop", read); err != nil {
+		t.Fatal(err)
+	}
+	finds(t, s.file, "positions", "fault", fmt.Sprintf(`partition %d of the changelog has no state, but there was one \(purchases/%d was read up to 1\): import a snapshot, or begin over with "asiduo reset"`, place, place),
+		`"asiduo import --snapshot DIR" brings back a snapshot, "asiduo reset" begins over`)
+}
+
+// checkpoint writes one of a shard that has read the purchases so far.
+func (w *town) checkpoint(c store.Checkpoint, shard int32, next int64) {
+	w.t.Helper()
+	at := c.Inputs["purchases"]
+	at.Next = map[int32]int64{shard: next}
+	c.Inputs = map[string]store.InputPositions{"purchases": at, "interactions": c.Inputs["interactions"]}
+	value, err := json.Marshal(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.cl.ProduceSync(w.t.Context(), &kgo.Record{Topic: "shop.changelog", Partition: shard, Key: []byte("checkpoint"), Value: value}).FirstErr(); err != nil {
+		w.t.Fatal(err)
+	}
+}
 
 // TestDoctorOfPartitionCounts alters the counts in both directions.
 func TestDoctorOfPartitionCounts(t *testing.T) {

@@ -62,9 +62,41 @@ func (d *doctor) partitioner(ctx context.Context) {
 	}
 }
 
+// located is a partition of a topic.
+type located struct {
+	topic     string
+	partition int32
+}
+
+// lost looks whether the shards could go on where they are.
+func (d *doctor) lost(ctx context.Context) map[located]bool {
+	n := len(d.found)
+	all, err := pipeline.LostInputs(ctx, d.adm, d.cfg, d.positions)
+	if err != nil {
+		d.fault("inputs", "let this user describe the inputs", "%v", err)
+	}
+	gone := map[located]bool{}
+	for _, l := range all {
+		gone[located{l.Topic, l.Partition}] = true
+		add := d.fault
+		if d.cfg.Inputs.Lost == "skip" {
+			add = d.warn
+		}
+		add("inputs", d.remedy(l.Why, fixLost), "%s", l.Why)
+	}
+	read := 0
+	for _, shard := range d.positions {
+		for _, at := range shard.Inputs {
+			read += len(at.Next)
+		}
+	}
+	d.quiet(n, "inputs", "%d partitions go on at our positions", read)
+	return gone
+}
+
 // retention: what has not been read must not be deleted before it is, and what a snapshot needs must be there as long as
-// the snapshot is the newest.
-func (d *doctor) retention(ctx context.Context) {
+// the snapshot is the newest. Of what is gone nothing is left to look at.
+func (d *doctor) retention(ctx context.Context, gone map[located]bool) {
 	n := len(d.found)
 	for _, w := range pipeline.Retention(ctx, d.adm, d.cfg) {
 		d.warn("retention", d.remedy(w, "let this user describe the inputs"), "%s", w)
@@ -91,11 +123,11 @@ func (d *doctor) retention(ctx context.Context) {
 			if !known {
 				next = start.Offset
 			}
+			if gone[located{topic, p}] {
+				continue
+			}
 			behind += max(0, end.Offset-next)
-			switch {
-			case start.Offset > next:
-				d.fault("retention", fixLost, "%s/%d begins at offset %d, our position is %d: %d records were deleted before they were read", topic, p, start.Offset, next, start.Offset-next)
-			case end.Offset > next && ms > 0:
+			if end.Offset > next && ms > 0 {
 				d.headroom(ctx, topic, p, next, end.Offset, time.Duration(ms)*time.Millisecond)
 			}
 		}

@@ -45,13 +45,13 @@ func TestDoctorOfHealth(t *testing.T) {
 				t.Errorf("%+v", f)
 			}
 		}
-		if want := []string{"brokers", "version", "epoch", "topics", "settings", "transactions", "group", "clock", "partitioner", "retention", "disk", "stores", "archive"}; !slices.Equal(checks, want) || code != exitGood {
+		if want := []string{"brokers", "version", "epoch", "topics", "settings", "transactions", "group", "clock", "partitioner", "inputs", "retention", "disk", "stores", "archive"}; !slices.Equal(checks, want) || code != exitGood {
 			t.Errorf("%d, checks %v, want %v", code, checks, want)
 		}
 	}
 	look("")
 	text := command(t, "doctor", "-c", s.file)
-	if lines := strings.Split(text.out, "\n"); text.code != exitGood || !strings.HasPrefix(text.out, "ok       brokers        "+w.broker+" answer\n") || lines[len(lines)-2] != "13 ok, 0 warnings, 0 faults" {
+	if lines := strings.Split(text.out, "\n"); text.code != exitGood || !strings.HasPrefix(text.out, "ok       brokers        "+w.broker+" answer\n") || lines[len(lines)-2] != "14 ok, 0 warnings, 0 faults" {
 		t.Errorf("doctor: %d\n%s", text.code, text.out)
 	}
 	s.stop()
@@ -133,7 +133,7 @@ func TestDoctorOfBrokenSystems(t *testing.T) {
 	cut.AddOffset("purchases", place, end.Offset, -1)
 	_, err = adm.DeleteRecords(t.Context(), cut)
 	must(err)
-	finds(t, good, "retention", "fault", fmt.Sprintf(`purchases/%d begins at offset %d, our position is %d: 1 records were deleted before they were read`, place, end.Offset, end.Offset-1), skipLost)
+	finds(t, good, "inputs", "fault", fmt.Sprintf(`input purchases/%d no longer has the records at our position: %d to %d were deleted before they were read`, place, end.Offset-1, end.Offset-1), skipLost)
 
 	finds(t, with("archive: {", "inputs: {partitioner: crc32}\narchive: {"), "partitioner", "fault", `\d+ of \d+ keys lie where crc32 puts them, all of them where murmur2 does`, "set inputs.partitioner to murmur2")
 	must(cl.ProduceSync(t.Context(), &kgo.Record{Topic: "purchases", Partition: 0, Value: []byte("no key")}).FirstErr())
