@@ -83,6 +83,7 @@ archive. Each finding is ok, a warning or a fault, with what to do. It only read
 // examine looks at the machine, and at the brokers if they answer.
 func (d *doctor) examine(ctx context.Context) {
 	d.brokers(ctx)
+	d.serving(ctx)
 	d.disk()
 	d.stores(ctx)
 	d.archive(ctx)

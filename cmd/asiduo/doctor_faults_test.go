@@ -50,14 +50,18 @@ func forge[R kmsg.Response](t *testing.T, cluster *kfake.Cluster, req kmsg.Reque
 		t.Fatal(err)
 	}
 	change(resp.(R))
+	answer := resp.AppendTo(nil)
 	var over atomic.Bool
 	cluster.ControlKey(req.Key(), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		if over.Load() {
 			return nil, nil, false
 		}
 		cluster.KeepControl()
-		resp.SetVersion(r.GetVersion())
-		return resp, nil, true
+		copied := r.ResponseKind() // each is written by another goroutine
+		copied.SetVersion(resp.GetVersion())
+		err := copied.ReadFrom(answer)
+		copied.SetVersion(r.GetVersion())
+		return copied, err, true
 	})
 	return func() { over.Store(true) }
 }
@@ -78,7 +82,7 @@ func changed(t *testing.T, file, old, new string) string {
 // skipLost is what to do about records that are lost.
 const skipLost = `set inputs\.lost: skip, start "asiduo run", and set it back to stop when a dead letter \(input_lost\) has told of it`
 
-// TestDoctorOfLostInputs loses inputs in every way that stops a shard.
+// TestDoctorOfLostInputs loses inputs in every way that stops a shard, and looks before and after it has stopped.
 func TestDoctorOfLostInputs(t *testing.T) {
 	w := newTown(t)
 	s := w.run()
@@ -96,6 +100,7 @@ func TestDoctorOfLostInputs(t *testing.T) {
 	s.stop()
 	at := fmt.Sprintf("purchases/%d", place)
 	finds(t, s.file, "inputs", "ok", "8 partitions go on at our positions", "")
+	finds(t, s.file, "shards", "ok", `no process answers at admin\.listen \("`+s.admin+`"\)`, "")
 
 	w.checkpoint(was, place, 7)
 	finds(t, s.file, "inputs", "fault", "input "+at+" ends at 1, before our position 7: it has lost records that were processed", skipLost)
@@ -124,6 +129,12 @@ func TestDoctorOfLostInputs(t *testing.T) {
 	}
 	again := `input topic "purchases" was deleted and made again \(id \S+, was \S+\): its offsets mean other records now`
 	finds(t, s.file, "inputs", "fault", again, skipLost)
+	s = w.again(s.file)
+	eventually(t, "the shard has stopped", func() bool {
+		_, body, _ := s.ask("GET", s.admin, "/v1/shards")
+		return strings.Contains(body, `"stopped"`)
+	})
+	finds(t, s.file, "shards", "fault", fmt.Sprintf("shard %d is stopped: .*%s", place, again), skipLost)
 }
 
 // TestDoctorOfLostChangelog makes it again, empty.
@@ -277,10 +288,15 @@ func TestDoctorOfGroup(t *testing.T) {
 func TestDoctorOfInstance(t *testing.T) {
 	w := newTown(t)
 	file := configFile(t, w.broker, "")
-	metrics := ""
+	shards, metrics := "[]", ""
 	instance := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/metrics" {
+		switch {
+		case r.URL.Path == "/metrics":
 			fmt.Fprint(rw, metrics)
+		case shards == "":
+			rw.WriteHeader(http.StatusInternalServerError)
+		default:
+			fmt.Fprintf(rw, `{"app":"shop","version":"1","shards":%s}`, shards)
 		}
 	}))
 	defer instance.Close()
@@ -300,4 +316,25 @@ func TestDoctorOfInstance(t *testing.T) {
 		finds(t, file, "clock", want[0], want[1], fix)
 	}
 	finds(t, changed(t, file, "app: shop\n", "app: shop\ntime: {clock: wall}\n"), "clock", "fault", "this machine differs by -6m40s from the brokers, and time.clock is wall: silence is played at the wrong time", ntp)
+
+	for _, c := range []struct{ state, reason, status, detail, fix string }{
+		{"running", "", "ok", "the process at " + at + " runs 1", ""},
+		{"running", "clock: one of them must be wrong: silence waits", "warning", "shard 2 is running: clock: one of them must be wrong: silence waits", ntp},
+		{"running", "lso_pinned: a transaction", "warning", "shard 2 is running: lso_pinned: a transaction", `kafka-transactions\.sh --bootstrap-server \S+ find-hanging .*`},
+		{"restoring", "", "warning", "shard 2 is restoring", "look again in a moment"},
+		{"closed", "commit: broken pipe", "fault", "shard 2 is closed: commit: broken pipe", `it tries again by itself; if that does not help, see deploy/runbooks/AsiduoCommitFailing\.md`},
+		{"disk_full", "intake is stopped until there is room", "fault", "shard 2 is disk_full: intake is stopped until there is room", "make room below .*"},
+		{"stopped", "the state was made with another currency than the configuration has now", "fault", "shard 2 is stopped: the state was made .*", "change it back, or begin over with another app"},
+		{"stopped", "poison", "fault", "shard 2 is stopped: poison", `see deploy/runbooks/AsiduoShardNotServed\.md`},
+		{"stopped", `topic "shop.changelog" has cleanup.policy=delete: only compact keeps every customer`, "fault", "shard 2 is stopped: topic .*", `kafka-configs\.sh .* --entity-name shop\.changelog --add-config cleanup\.policy=compact`},
+	} {
+		line, err := json.Marshal([]map[string]any{{"shard": 2, "state": c.state, "reason": c.reason}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		shards = string(line)
+		finds(t, file, "shards", c.status, c.detail, c.fix)
+	}
+	shards = ""
+	finds(t, file, "shards", "fault", "the instance at "+at+" answers 500 Internal Server Error: ", "see its log, and restart it if it stays so")
 }

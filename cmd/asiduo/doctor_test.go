@@ -45,13 +45,13 @@ func TestDoctorOfHealth(t *testing.T) {
 				t.Errorf("%+v", f)
 			}
 		}
-		if want := []string{"brokers", "version", "epoch", "topics", "settings", "transactions", "group", "clock", "partitioner", "inputs", "retention", "disk", "stores", "archive"}; !slices.Equal(checks, want) || code != exitGood {
+		if want := []string{"brokers", "version", "epoch", "topics", "settings", "transactions", "group", "clock", "partitioner", "inputs", "retention", "shards", "disk", "stores", "archive"}; !slices.Equal(checks, want) || code != exitGood {
 			t.Errorf("%d, checks %v, want %v", code, checks, want)
 		}
 	}
 	look("")
 	text := command(t, "doctor", "-c", s.file)
-	if lines := strings.Split(text.out, "\n"); text.code != exitGood || !strings.HasPrefix(text.out, "ok       brokers        "+w.broker+" answer\n") || lines[len(lines)-2] != "14 ok, 0 warnings, 0 faults" {
+	if lines := strings.Split(text.out, "\n"); text.code != exitGood || !strings.HasPrefix(text.out, "ok       brokers        "+w.broker+" answer\n") || lines[len(lines)-2] != "15 ok, 0 warnings, 0 faults" {
 		t.Errorf("doctor: %d\n%s", text.code, text.out)
 	}
 	s.stop()
