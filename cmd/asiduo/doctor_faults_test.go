@@ -303,17 +303,13 @@ func TestDoctorOfInstance(t *testing.T) {
 	at := strings.TrimPrefix(instance.URL, "http://")
 	file = changed(t, file, `admin: {listen: ""}`, fmt.Sprintf("admin: {listen: %q}", at))
 	const ntp = `synchronise the clocks of this machine and the brokers \(NTP\)`
-	for seconds, want := range map[string][2]string{
-		"1.5":  {"ok", "this machine differs by 1.5s from the brokers"},
-		"30":   {"warning", "this machine differs by 30s from the brokers"},
-		"-400": {"warning", "this machine differs by -6m40s from the brokers"},
+	for _, c := range []struct{ seconds, status, by, fix string }{
+		{"1.5", "ok", "1.5s", ""},
+		{"30", "warning", "30s", ntp},
+		{"-400", "warning", "-6m40s", ntp},
 	} {
-		metrics = "# TYPE asiduo_clock_difference_seconds gauge\nasiduo_clock_difference_seconds " + seconds + "\n"
-		fix := ntp
-		if want[0] == "ok" {
-			fix = ""
-		}
-		finds(t, file, "clock", want[0], want[1], fix)
+		metrics = "# TYPE asiduo_clock_difference_seconds gauge\nasiduo_clock_difference_seconds " + c.seconds + "\n"
+		finds(t, file, "clock", c.status, "this machine differs by "+c.by+" from the brokers", c.fix)
 	}
 	finds(t, changed(t, file, "app: shop\n", "app: shop\ntime: {clock: wall}\n"), "clock", "fault", "this machine differs by -6m40s from the brokers, and time.clock is wall: silence is played at the wrong time", ntp)
 
@@ -325,6 +321,7 @@ func TestDoctorOfInstance(t *testing.T) {
 		{"closed", "commit: broken pipe", "fault", "shard 2 is closed: commit: broken pipe", `it tries again by itself; if that does not help, see deploy/runbooks/AsiduoCommitFailing\.md`},
 		{"disk_full", "intake is stopped until there is room", "fault", "shard 2 is disk_full: intake is stopped until there is room", "make room below .*"},
 		{"stopped", "the state was made with another currency than the configuration has now", "fault", "shard 2 is stopped: the state was made .*", "change it back, or begin over with another app"},
+		{"stopped", "input purchases/2 is led under epoch 1, and we have read records of epoch 4: its brokers were set back, its offsets may mean other records now", "fault", "shard 2 is stopped: input .*", skipLost},
 		{"stopped", "poison", "fault", "shard 2 is stopped: poison", `see deploy/runbooks/AsiduoShardNotServed\.md`},
 		{"stopped", `topic "shop.changelog" has cleanup.policy=delete: only compact keeps every customer`, "fault", "shard 2 is stopped: topic .*", `kafka-configs\.sh .* --entity-name shop\.changelog --add-config cleanup\.policy=compact`},
 	} {

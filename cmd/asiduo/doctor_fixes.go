@@ -49,12 +49,7 @@ var remedies = []struct {
 		return d.alter(part[1], "retention.ms="+strconv.FormatInt(2*d.cfg.Archive.Every.Std().Milliseconds(), 10)) + ", or lower archive.every"
 	}},
 
-	{regexp.MustCompile(`made again \(id|no longer has the records at our position|has lost records that were processed`), func(d *doctor, _ []string) string {
-		if d.cfg.Inputs.Lost == "skip" {
-			return fixSkipped
-		}
-		return fixLost
-	}},
+	{regexp.MustCompile(`made again \(id|no longer has the records at our position|has lost records that were processed|brokers were set back`), func(d *doctor, _ []string) string { return d.leave() }},
 	{regexp.MustCompile(`run "(asiduo \w+)" again`), func(_ *doctor, part []string) string { return `run "` + part[1] + `" again` }},
 	{regexp.MustCompile(`run the newer release|was it written by a newer release`), always(`install the newer release again; else "asiduo reset" begins over`)},
 	{regexp.MustCompile(`has no state, but there was one`), always(`"asiduo import --snapshot DIR" brings back a snapshot, "asiduo reset" begins over`)},
@@ -95,6 +90,14 @@ func (d *doctor) topics(do, topic string) string {
 }
 
 var countOfTopic = regexp.MustCompile(`topic "(\S+)" has (\d+) partitions`)
+
+// leave is how to go on without what is lost.
+func (d *doctor) leave() string {
+	if d.cfg.Inputs.Lost == "skip" {
+		return fixSkipped
+	}
+	return fixLost
+}
 
 // grown gives inputs partitions up to the next multiple of the shards.
 func (d *doctor) grown(part []string) string {

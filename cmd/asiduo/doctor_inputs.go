@@ -82,7 +82,7 @@ func (d *doctor) lost(ctx context.Context) map[located]bool {
 		if d.cfg.Inputs.Lost == "skip" {
 			add = d.warn
 		}
-		add("inputs", d.remedy(l.Why, fixLost), "%s", l.Why)
+		add("inputs", d.leave(), "%s", l.Why)
 	}
 	read := 0
 	for _, shard := range d.positions {

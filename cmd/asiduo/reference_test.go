@@ -146,9 +146,7 @@ func (s *schema) words(root *schema) string {
 	case s.Items != nil:
 		return "list of " + s.Items.words(root)
 	case s.Type != nil:
-		for _, m := range regexp.MustCompile(`\w+`).FindAllString(string(s.Type), -1) {
-			list = append(list, m)
-		}
+		list = regexp.MustCompile(`\w+`).FindAllString(string(s.Type), -1)
 	case s.Properties != nil:
 		return "object"
 	}
