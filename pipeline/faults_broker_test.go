@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,8 +77,32 @@ func TestBrokerErrors(t *testing.T) {
 	s.contiguous()
 }
 
-// TestUnauthorized takes a permission away while the process runs, and gives it back.
+// attempts are the times at which a shard was tried to be acquired.
+type attempts struct {
+	mu  sync.Mutex
+	all []time.Time
+}
+
+func (a *attempts) note() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all = append(a.all, time.Now())
+}
+
+// pauses are the times between them.
+func (a *attempts) pauses() (list []time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := 1; i < len(a.all); i++ {
+		list = append(list, a.all[i].Sub(a.all[i-1]))
+	}
+	return list
+}
+
+// TestUnauthorized takes a permission away while the process runs, and gives it back. Between attempts there are pauses that
+// double, beyond those after other errors, up to those of a shard that has stopped.
 func TestUnauthorized(t *testing.T) {
+	const first, longest = time.Millisecond, 300 * time.Millisecond
 	for _, c := range []struct {
 		name  string
 		fault kfake.Fault
@@ -89,13 +115,24 @@ func TestUnauthorized(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newShop(t)
-			s.start(func(p *Pipeline) { p.again = 50 * time.Millisecond })
+			var tried attempts
+			var taken atomic.Bool
+			s.start(func(p *Pipeline) {
+				p.backoff, p.again = first, longest
+				p.deps.Interrupt = func(shard int32, at Step) error {
+					if shard == 0 && at == BeforeInit && taken.Load() {
+						tried.note()
+					}
+					return nil
+				}
+			})
 			s.buy("o1")
 			s.read(0, 1)
 			c.fault.Count = -1
 			if c.name == "write" {
 				c.fault.When = func(req kmsg.Request) bool { return req.(*kmsg.ProduceRequest).TransactionID != nil }
 			}
+			taken.Store(true)
 			f := s.cluster.Fault(c.fault)
 			s.buy("o2")
 			eventually(t, "readiness to say so", func() bool {
@@ -103,8 +140,12 @@ func TestUnauthorized(t *testing.T) {
 				return err != nil && strings.Contains(err.Error(), c.says)
 			})
 			if c.name != "group" {
-				eventually(t, "several attempts", func() bool { return s.counter("asiduo_shard_closed_total", "not_authorized") >= 8 })
-			} else {
+				eventually(t, "several attempts", func() bool { return len(tried.pauses()) >= 11 })
+				if n := s.counter("asiduo_shard_closed_total", "not_authorized"); n < 12 {
+					t.Errorf("closed %v times for want of permission", n)
+				}
+				everLonger(t, tried.pauses(), 2*first, longest)
+			} else { // the client's own pauses, which are short here
 				eventually(t, "several attempts", func() bool { return f.Hits() >= 3 })
 			}
 			if lines := s.log.lines(c.says); len(lines) == 0 || len(lines) > 2 { // one of each shard, within a minute
@@ -117,6 +158,20 @@ func TestUnauthorized(t *testing.T) {
 				t.Errorf("%d orders", n)
 			}
 		})
+	}
+}
+
+// everLonger holds that pauses begin short and double up to the longest. A busy machine only makes them longer.
+func everLonger(t *testing.T, pauses []time.Duration, least, longest time.Duration) {
+	t.Helper()
+	for i, pause := range pauses {
+		if pause < least {
+			t.Errorf("pause %d is %v, want %v: %v", i, pause, least, pauses)
+		}
+		least = min(2*least, longest)
+	}
+	if shortest := slices.Min(pauses); shortest >= longest {
+		t.Errorf("no pause is shorter than %v: %v", longest, pauses)
 	}
 }
 
