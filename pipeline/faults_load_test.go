@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/asiduo/asiduo/state"
 )
 
@@ -110,4 +112,56 @@ func TestStopAnywhere(t *testing.T) {
 		}
 	}
 	s.contiguous()
+}
+
+// TestFreshCustomers has ever new customers, each with one order. What a process holds of them in memory does not grow with
+// their number, only what is on disk does; nothing is refused, and the metrics tell how many there are.
+func TestFreshCustomers(t *testing.T) {
+	s := newShop(t)
+	s.cfg.State.HotCache = 1 << 20
+	var cached, changed, spare atomic.Int64
+	s.start(func(p *Pipeline) {
+		p.deps.Interrupt = func(shard int32, at Step) error {
+			if at == AfterApply && shard == 0 { // on the goroutine of the shard
+				p.board.mu.Lock()
+				o := p.board.serving[shard].overlay
+				p.board.mu.Unlock()
+				cached.Store(max(cached.Load(), int64(len(o.cache.young)+len(o.cache.old))))
+				changed.Store(max(changed.Load(), int64(len(o.entries))))
+				spare.Store(max(spare.Load(), int64(cap(o.spare))))
+			}
+			return nil
+		}
+	})
+	n := many(30_000, 1_000_000)
+	var largest int
+	for at := 0; at < n; at += 10_000 {
+		rs := make([]*kgo.Record, 10_000)
+		for i := range rs {
+			who := fmt.Sprintf("fresh-%d", at+i)
+			rs[i] = &kgo.Record{
+				Topic: "purchases", Partition: s.place([]byte(who), 2), Key: []byte(who), Value: []byte(order(who, "o1")), Timestamp: time.UnixMilli(draftedAt),
+			}
+		}
+		s.flood([]kgo.Opt{kgo.ProducerBatchMaxBytes(1 << 20)}, rs...)
+		s.read(0, 1)
+		c, _ := s.customer(string(rs[0].Key))
+		largest = max(largest, len(c.AppendTo(nil)))
+	}
+	if limit := s.cfg.State.HotCache.Bytes() / 2 / cacheOverhead; cached.Load() > limit || cached.Load() == 0 {
+		t.Errorf("%d records are cached, the limit of their bytes allows %d", cached.Load(), limit)
+	}
+	if got := changed.Load(); got > int64(s.cfg.Cycle.Records) || spare.Load() > 2*8192 {
+		t.Errorf("a cycle holds %d customers, %d are kept for the next", got, spare.Load())
+	}
+	if largest > 150 {
+		t.Errorf("a new customer takes %d bytes", largest)
+	}
+	s.await("the customers to be counted", func() bool {
+		return s.counter("asiduo_customers", "0")+s.counter("asiduo_customers", "1") == float64(n)
+	})
+	s.unharmed(map[string]int{"fresh-0": 1, fmt.Sprintf("fresh-%d", n-1): 1})
+	if got := s.counter("asiduo_store_memtable_bytes", "0") + s.counter("asiduo_store_disk_bytes", "0"); got < float64(n/2*largest) {
+		t.Errorf("the metrics tell of %v bytes of half of %d customers", got, n)
+	}
 }

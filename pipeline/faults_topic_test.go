@@ -1,12 +1,16 @@
 package pipeline
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/asiduo/asiduo/sinks/events"
+	"github.com/asiduo/asiduo/state"
 )
 
 // alter sets a setting of topics.
@@ -106,5 +110,68 @@ func TestOutputTopicGone(t *testing.T) {
 	}
 	if lines := s.log.lines("an output topic was deleted and made again"); len(lines) != 1 || !strings.Contains(lines[0], "shop.dead-letters") {
 		t.Errorf("log: %q", lines)
+	}
+}
+
+// madeAgain deletes a topic of ours and makes it again, as init does.
+func (s *shop) madeAgain(topic string) {
+	s.t.Helper()
+	if _, err := s.adm.DeleteTopic(s.t.Context(), topic); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := Init(s.t.Context(), s.adm, s.cfg, 2, 1); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestOutputTopicMadeAgain makes a topic of changes again under a running process: what it held is gone, and what comes
+// is told with the numbers that follow.
+func TestOutputTopicMadeAgain(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	if n := len(s.out(events.SegmentChanges)); n != 2 {
+		t.Fatalf("%d changes", n)
+	}
+	s.madeAgain("shop.segment-changes")
+	s.clock.Set(draftedAt + 31*state.Day)
+	s.buy("o2")
+	s.read(0, 1)
+	s.await("silence to be played", func() bool { return min(s.pipe.horizonOf(0), s.pipe.horizonOf(1)) > draftedAt })
+	for _, r := range s.out(events.SegmentChanges) {
+		var c struct {
+			Sequence int `json:"sequence"`
+		}
+		if err := json.Unmarshal(r.Value, &c); err != nil || c.Sequence < 2 {
+			t.Errorf("%s is told with number %d: %v", r.Key, c.Sequence, err)
+		}
+	}
+	if n := s.orders(0); n != 2 {
+		t.Errorf("%d orders", n)
+	}
+	s.await("readiness", func() bool { return s.pipe.Ready() == nil })
+}
+
+// TestChangelogMadeAgain makes the changelog again under a running process. What it would write there is no whole state:
+// the shards stop.
+func TestChangelogMadeAgain(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.crowd(50)
+	s.buy("o1")
+	s.read(0, 1)
+	eventually(t, "the group to have offsets", func() bool { // with which a shard can tell that there was a state
+		at, err := s.adm.FetchOffsets(t.Context(), s.cfg.App)
+		return err == nil && len(at["purchases"]) == 2
+	})
+	s.madeAgain("shop.changelog")
+	s.buy("o2")
+	s.await("the shards to stop", func() bool {
+		st := s.pipe.Status()
+		return st[0].State == "stopped" && st[1].State == "stopped"
+	})
+	if n := s.counter("asiduo_shard_closed_total", "changelog_lost"); n < 2 {
+		t.Errorf("closed %v times for the changelog", n)
 	}
 }
