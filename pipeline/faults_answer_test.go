@@ -1,0 +1,100 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// deaf loses the answers to requests of a kind, which the broker has done, together with their connections.
+type deaf struct {
+	key  kmsg.Key
+	left atomic.Int32 // answers to lose
+}
+
+func (d *deaf) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	return &deafConn{Conn: conn, d: d, sent: map[uint32]bool{}}, err
+}
+
+type deafConn struct {
+	net.Conn
+	d      *deaf
+	answer []byte // not yet read
+
+	mu   sync.Mutex
+	sent map[uint32]bool // requests of the kind, by correlation id
+}
+
+// Write is called with whole requests.
+func (c *deafConn) Write(b []byte) (int, error) {
+	if kmsg.Key(binary.BigEndian.Uint16(b[4:])) == c.d.key {
+		c.mu.Lock()
+		c.sent[binary.BigEndian.Uint32(b[8:])] = true
+		c.mu.Unlock()
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *deafConn) Read(b []byte) (int, error) {
+	if len(c.answer) == 0 {
+		head := make([]byte, 8) // size and correlation id
+		if _, err := io.ReadFull(c.Conn, head); err != nil {
+			return 0, err
+		}
+		rest := make([]byte, binary.BigEndian.Uint32(head)-4)
+		if _, err := io.ReadFull(c.Conn, rest); err != nil {
+			return 0, err
+		}
+		c.mu.Lock()
+		of := c.sent[binary.BigEndian.Uint32(head[4:])]
+		c.mu.Unlock()
+		if of && c.d.left.Add(-1) >= 0 {
+			return 0, io.ErrUnexpectedEOF
+		}
+		c.answer = append(head, rest...)
+	}
+	n := copy(b, c.answer)
+	c.answer = c.answer[n:]
+	return n, nil
+}
+
+// TestLostAnswer loses the answer to the end of a transaction that was committed, once and again when the client asks once
+// more: the shard is closed, finds the cycle in the changelog, and nothing of it counts or is told twice.
+func TestLostAnswer(t *testing.T) {
+	s := newShop(t)
+	d := &deaf{key: kmsg.EndTxn}
+	s.start(func(p *Pipeline) { p.deps.Client = append(p.deps.Client, kgo.Dialer(d.dial)) })
+	s.buy("o0")
+	s.read(0, 1)
+	cycle := s.pipe.cycleOf(0)
+	for n := 1; n <= 5; n++ {
+		d.left.Store(2)
+		s.put("purchases", 0, s.who[0], order(s.who[0], fmt.Sprintf("o%d", n)))
+		s.read(0)
+		if left := d.left.Load(); left > 0 {
+			t.Fatalf("%d answers were not lost", left)
+		}
+		if got := s.counter("asiduo_shard_closed_total", "error"); got != float64(n) {
+			t.Errorf("closed %v times, want %d", got, n)
+		}
+		if got := s.orders(0); got != n+1 {
+			t.Errorf("%d orders, want %d", got, n+1)
+		}
+		if got := s.pipe.cycleOf(0); got != cycle+uint64(n) { // the record was not processed again
+			t.Errorf("cycle %d, want %d", got, cycle+uint64(n))
+		}
+	}
+	if len(s.log.lines("shard closed, acquiring it again")) == 0 {
+		t.Error("the log does not say so")
+	}
+	s.contiguous()
+}
