@@ -98,3 +98,46 @@ func TestLostAnswer(t *testing.T) {
 	}
 	s.contiguous()
 }
+
+// TestFenced holds a shard, as a pause of its process would, between the work of a cycle and its transaction, while another
+// takes its transactional id: what it writes then is refused, and its record counts once.
+func TestFenced(t *testing.T) {
+	s := newShop(t)
+	var hold atomic.Bool
+	held, let := make(chan struct{}), make(chan struct{})
+	s.start(func(p *Pipeline) {
+		p.deps.Interrupt = func(shard int32, at Step) error {
+			if shard == 0 && at == BeforeProduce && hold.CompareAndSwap(true, false) {
+				close(held)
+				<-let
+			}
+			return nil
+		}
+	})
+	s.buy("o1")
+	s.read(0, 1)
+	hold.Store(true)
+	s.buy("o2")
+	<-held
+	other, err := kgo.NewClient(kgo.SeedBrokers(s.cfg.Kafka.Brokers...), kgo.TransactionalID(transactionalID(s.cfg.App, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	_, _, err = other.ProducerID(t.Context())
+	close(let)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.read(0, 1)
+	if n := s.counter("asiduo_shard_closed_total", "fenced"); n != 1 {
+		t.Errorf("the zombie was fenced %v times", n)
+	}
+	if len(s.log.lines("reason=fenced")) != 1 {
+		t.Errorf("log: %q", s.log.lines("shard closed"))
+	}
+	if n := s.orders(0); n != 2 {
+		t.Errorf("%d orders", n)
+	}
+	s.contiguous()
+}
