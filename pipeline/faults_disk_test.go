@@ -292,11 +292,13 @@ func TestDiskLow(t *testing.T) {
 	s.await("readiness", func() bool { return s.pipe.Ready() == nil })
 }
 
-// TestDiskSlow has a disk that takes its time: the process stays a member of the group, and nothing is lost.
+// TestDiskSlow has a disk that takes its time: the process stays a member of the group, more than it can write waits in the
+// inputs, the metrics tell of both, and nothing is lost.
 func TestDiskSlow(t *testing.T) {
 	s := newShop(t)
 	disk := newSick()
 	s.disk, s.cfg.State.FlushEvery, s.cfg.Group.SessionTimeout = disk, 1e8, 1e9
+	s.cfg.State.Memtable, s.cfg.Cycle.Records = 64<<10, 100
 	disk.delay.Store(int64(1200 * time.Millisecond)) // longer than the session time-out
 	s.start()
 	for i := range 5 {
@@ -305,7 +307,15 @@ func TestDiskSlow(t *testing.T) {
 	}
 	began := time.Now()
 	eventually(t, "two session time-outs to pass", func() bool { return time.Since(began) > 2*s.cfg.Group.SessionTimeout.Std() })
+	disk.delay.Store(int64(300 * time.Millisecond))
+	if n := s.counter("asiduo_lag_records", "purchases"); n != 0 {
+		t.Errorf("%v records wait", n)
+	}
+	s.crowd(3000)
+	eventually(t, "records to wait", func() bool { return s.counter("asiduo_lag_records", "purchases") > 500 })
+	eventually(t, "the store to make writes wait", func() bool { return s.counter("asiduo_store_stalled_seconds_total", "0") > 0.1 })
 	disk.delay.Store(0)
+	s.read(0, 1)
 	if disk.slow.Load() == 0 {
 		t.Error("nothing was written to the slow disk")
 	}
