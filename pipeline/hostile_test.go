@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/asiduo/asiduo/pipeline/oracle"
 	"github.com/asiduo/asiduo/sinks/events"
 	"github.com/asiduo/asiduo/state"
 )
@@ -85,15 +83,6 @@ func (s *shop) customer(who string) (c state.Customer, n state.Interactions) {
 		s.t.Error(err)
 	}
 	return c, n
-}
-
-// allocated is how many bytes a function takes from the heap, freed or not.
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
 }
 
 // TestBombs has batches of a few kilobytes that unpack to 156 MiB: in the middle of a partition, two in a row, and at
@@ -395,133 +384,4 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
-}
-
-// TestMillionOrders floods one customer with orders, and with visits of ever new ids. Beyond the limit each order is a
-// dead letter with the limit's name, the customer is marked, and the state is as large as before.
-func TestMillionOrders(t *testing.T) {
-	s := newShop(t)
-	who, n := s.who[0], many(5_000, 1_000_000)
-	limit := s.cfg.Limits.OrdersPerCustomer
-	s.start()
-	s.buy("first")
-	size := func() int {
-		c, i := s.customer(who)
-		return len(c.AppendTo(nil)) + len(i.AppendTo(nil))
-	}
-	full := 0
-	for at := 0; at < n; at += 1000 {
-		var rs []*kgo.Record
-		for i := range 1000 {
-			for topic, value := range map[string]string{
-				"purchases":    order(who, fmt.Sprintf("o%d", at+i)),
-				"interactions": fmt.Sprintf(`{"id":"%d","customer_id":%q,"type":"t%d","at":"2024-05-01T09:00:00Z"}`, at+i, who, at+i),
-			} {
-				rs = append(rs, &kgo.Record{Topic: topic, Key: []byte(who), Value: []byte(value), Timestamp: time.UnixMilli(draftedAt)})
-			}
-		}
-		s.flood([]kgo.Opt{kgo.ProducerBatchMaxBytes(1 << 20)}, rs...)
-		s.read(0, 1)
-		if at == 0 {
-			full = size()
-		}
-	}
-	s.buy("last")
-	s.read(0, 1)
-	s.unharmed(map[string]int{who: limit, s.who[1]: 2})
-	if now := size(); now > full+8 || now > 40*limit {
-		t.Errorf("the customer takes %d bytes, %d after the first thousand", now, full)
-	}
-	if c, _ := s.customer(who); !c.Truncated {
-		t.Error("the customer is not marked as truncated")
-	}
-	refused := 0
-	for at, why := range s.letters() {
-		if why != string(state.TooManyOrders) {
-			t.Fatalf("%s: %s", at, why)
-		}
-		refused++
-	}
-	if refused != n+2-limit {
-		t.Errorf("%d dead letters, want %d", refused, n+2-limit)
-	}
-}
-
-// TestFullCustomer takes records to a customer at its limits: the next one costs what the last one cost, be there a
-// thousand before it or a million.
-func TestFullCustomer(t *testing.T) {
-	s := newScorer(t, fuzzConfig())
-	take := func(from role, value string) reason {
-		r := oracle.Record{Topic: "p", Timestamp: draftedAt, Key: []byte(canary), Value: []byte(value)}
-		if from == interactions {
-			r.Topic = "i"
-		}
-		return s.take(t, r)
-	}
-	refund := func(id int) string {
-		return fmt.Sprintf(`{"type":"refund","order_id":"o%d","refund_id":"%d","customer_id":%q,"refunded_at":"2024-05-01T09:30:00Z","amount":"1","currency":"EUR"}`, id, id, canary)
-	}
-	for i := range 512 {
-		if why := take(purchases, order(canary, fmt.Sprintf("o%d", i))) + take(purchases, refund(i)); why != "" {
-			t.Fatal(why)
-		}
-	}
-	c := s.customers[canary]
-	size, i := len(c.AppendTo(nil)), 512
-	step := func() {
-		i++
-		if why := take(purchases, order(canary, fmt.Sprintf("o%d", i))); why != reason(state.TooManyOrders) {
-			t.Fatalf("order %d: %q", i, why)
-		}
-		if why := take(purchases, refund(i)); why != reason(state.TooManyRefund) {
-			t.Fatalf("refund %d: %q", i, why)
-		}
-	}
-	first := allocated(step)
-	for range many(2_000, 1_000_000) {
-		step()
-	}
-	if last := allocated(step); last > 2*first+4096 || last > 256<<10 {
-		t.Errorf("record %d takes %d bytes, the first one too many took %d", i, last, first)
-	}
-	if now := len(c.AppendTo(nil)); now != size {
-		t.Errorf("%d bytes, %d before", now, size)
-	}
-}
-
-// TestManyInteractions sends interactions of ever new ids of one customer through the pipeline: what is kept of them has the size
-// of the first, the last take the time of the first, and a neighbour is served.
-func TestManyInteractions(t *testing.T) {
-	s := newShop(t)
-	s.cfg.Cycle.Records = 20_000
-	s.start()
-	who, share, size := s.who[0], many(5_000, 100_000), 0
-	var took []time.Duration
-	for at := 0; at < many(50_000, 10_000_000); at += share {
-		rs := make([]*kgo.Record, share)
-		for i := range rs {
-			value := fmt.Appendf(nil, `{"id":"%d","customer_id":%q,"type":"visit-%d","at":"2024-05-01T09:00:00.%03dZ"}`, at+i, who, at+i, i%1000)
-			rs[i] = &kgo.Record{Topic: "interactions", Key: []byte(who), Value: value, Timestamp: time.UnixMilli(draftedAt)}
-		}
-		s.flood([]kgo.Opt{kgo.MaxBufferedRecords(len(rs)), kgo.ProducerBatchMaxBytes(1 << 20)}, rs...)
-		began := time.Now()
-		s.read(0)
-		took = append(took, time.Since(began))
-		_, n := s.customer(who)
-		if b := len(n.AppendTo(nil)); size == 0 {
-			size = b
-		} else if b > size+4 {
-			t.Fatalf("%d bytes after %d interactions, %d before", b, at+share, size)
-		}
-		s.cut("interactions", 0, rs[len(rs)-1].Offset+1) // the brokers of this test keep everything in memory
-	}
-	tenth := max(1, len(took)/10)
-	slices.Sort(took[:tenth])
-	slices.Sort(took[len(took)-tenth:])
-	if first, last := took[tenth/2], took[len(took)-tenth+tenth/2]; many(0, 1) > 0 && last > 5*first+5*time.Second {
-		t.Errorf("%d interactions took %v at first, %v at last", share, first, last)
-	}
-	s.buy("o1")
-	s.read(0, 1)
-	s.unharmed(map[string]int{s.who[0]: 1, s.who[1]: 1})
 }
