@@ -103,17 +103,36 @@ func TestKafkaTakeover(t *testing.T) {
 	for _, pair := range [][2]*process{{b, c}, {c, b}} { // the zombie must not write when it wakes up
 		zombie, other := pair[0], pair[1]
 		somewhere(2 * time.Second)
+		before := zombie.evicted()
 		zombie.signal(syscall.SIGSTOP)
 		t.Logf("SIGSTOP of one: the other had all shards after %v", awaitAll(t, sessionTimeout+5*time.Second, "take-over", 4, other))
 		somewhere(2 * time.Second)
 		zombie.signal(syscall.SIGCONT)
 		t.Logf("SIGCONT: the zombie had its share again after %v", awaitAll(t, 20*time.Second, "the zombie comes back", 1, b, c))
+		after := zombie.evicted()
+		t.Logf("the zombie was fenced %v times, %v shards were taken from it", after[0]-before[0], after[1]-before[1])
+		if after == before {
+			t.Error("nobody has told the zombie that its shards are others'")
+		}
 	}
 	somewhere(2 * time.Second)
 	b.stop()
 	b.start()
 	t.Logf("restart beside the third: %v", awaitAll(t, 20*time.Second, "restart", 1, b, c))
 	w.finish(b, c)
+}
+
+// evicted is how often a process was fenced, and how many shards the group has taken from it: one or the other is what it
+// sees first when it wakes up.
+func (p *process) evicted() (n [2]float64) {
+	p.t.Helper()
+	n[0], _ = p.metric("asiduo_shard_closed_total", `reason="fenced"`)
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	n[1] = float64(strings.Count(string(text), "shard lost") + strings.Count(string(text), "shard revoked"))
+	return n
 }
 
 // askFor asks two instances for customers: one of them knows, the other says where.
