@@ -147,6 +147,10 @@ func TestUnauthorized(t *testing.T) {
 				everLonger(t, tried.pauses(), 2*first, longest)
 			} else { // the client's own pauses, which are short here
 				eventually(t, "several attempts", func() bool { return f.Hits() >= 3 })
+				eventually(t, "readiness to name the group", func() bool {
+					err := s.pipe.Ready()
+					return err != nil && strings.Contains(err.Error(), "the group does not have this process")
+				})
 			}
 			if lines := s.log.lines(c.says); len(lines) == 0 || len(lines) > 2 { // one of each shard, within a minute
 				t.Errorf("log: %d times %q", len(lines), lines)

@@ -104,6 +104,9 @@ func TestStopAnywhere(t *testing.T) {
 			t.Errorf("%s: it took %v to stop", step, took)
 		}
 	}
+	if len(s.log.lines(`msg="shard released"`)) == 0 {
+		t.Error("the log does not say so")
+	}
 	s.start()
 	s.read(0, 1)
 	for shard := range int32(2) {

@@ -25,6 +25,81 @@ func fails(at string, when func(what any) bool) func(*Pipeline) {
 	}
 }
 
+// TestPoison holds that records that our own code cannot survive become dead letters, each after three attempts, and
+// that their neighbours are processed once.
+func TestPoison(t *testing.T) {
+	s := newShop(t)
+	bad := map[int64]bool{1: true, 2: true, 4: true} // of purchases/0, in one cycle
+	for i := range 6 {
+		s.buy(fmt.Sprintf("o%d", i))
+	}
+	s.start(func(p *Pipeline) {
+		p.touched = func(where string, what any) {
+			r, ok := what.(*kgo.Record)
+			if ok && where == "record" && r.Topic == "purchases" && r.Partition == 0 && bad[r.Offset] {
+				panic("poison")
+			}
+		}
+	})
+	s.read(0, 1)
+	want := map[string]string{}
+	for offset := range bad {
+		want[fmt.Sprintf("purchases/0@%d", offset)] = "unprocessable"
+	}
+	if got := s.letters(); !maps.Equal(got, want) {
+		t.Errorf("dead letters %v, want %v", got, want)
+	}
+	if n := s.counter("asiduo_shard_closed_total", "poison"); n != 9 {
+		t.Errorf("closed %v times, want three for each record", n)
+	}
+	if len(s.log.lines("panic in the work of a cycle")) == 0 {
+		t.Error("the log does not say where")
+	}
+	for shard, want := range []int{3, 6} {
+		v, err := s.pipe.View(int32(shard))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c state.Customer
+		if known, err := v.Customer(s.who[shard], &c); !known || err != nil || len(c.Orders) != want {
+			t.Errorf("shard %d: %v %v, %d orders, want %d", shard, known, err, len(c.Orders), want)
+		}
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestMisrouted takes records whose key belongs to another shard.
+func TestMisrouted(t *testing.T) {
+	for _, policy := range []string{"dead_letter", "fail"} {
+		t.Run(policy, func(t *testing.T) {
+			s := newShop(t)
+			s.cfg.Inputs.Misrouted = policy
+			s.start()
+			s.buy("o1")
+			s.read(0, 1)
+			at := s.put("purchases", 1, s.who[0], order(s.who[0], "o2"))
+			s.buy("o3")
+			if policy == "fail" {
+				s.stopped(1, "misrouted", fmt.Sprintf("record purchases/1@%d is on the wrong partition for its key by murmur2: set inputs.partitioner to what the producers use, or inputs.misrouted to dead_letter", at))
+				s.read(0)
+				if n := s.pipe.Positions()["purchases"][1]; n > at {
+					t.Errorf("the stopped shard has gone on to %d", n)
+				}
+				return
+			}
+			s.read(0, 1)
+			if got, want := s.letters(), map[string]string{fmt.Sprintf("purchases/1@%d", at): "misrouted"}; !maps.Equal(got, want) {
+				t.Errorf("dead letters %v, want %v", got, want)
+			}
+			if err := s.pipe.Ready(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // TestPoisonAmongMany has a record that fails only when the cycle writes profiles, where no record is to blame: records
 // then go one by one, and the one that fails alone becomes a dead letter.
 func TestPoisonAmongMany(t *testing.T) {

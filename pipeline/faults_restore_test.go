@@ -102,6 +102,9 @@ func TestReaderDoesNotRead(t *testing.T) {
 	if n := s.orders(0); n != 2 {
 		t.Errorf("%d orders", n)
 	}
+	if len(s.log.lines("shard closed, acquiring it again")) == 0 {
+		t.Error("the log does not say so")
+	}
 }
 
 // TestDiskStuckInRestore has a disk that no longer answers while the changelog is read back.
@@ -185,6 +188,9 @@ func restoreInterrupted(t *testing.T, marked bool) {
 	}
 	s.start(small)
 	s.read(0, 1)
+	if s.counter("asiduo_store_rebuilds_total", "diverged") == 0 {
+		t.Error("what was left was not built anew")
+	}
 	s.stop()
 	if again := len(s.out("segment-changes")) - told; again != told {
 		t.Errorf("%d changes were told before the reset, %d after it", told, again)
@@ -199,6 +205,7 @@ func restoreInterrupted(t *testing.T, marked bool) {
 func TestRestoreInPieces(t *testing.T) {
 	s := newShop(t)
 	s.cfg.Cycle.Records = 200
+	s.cfg.State.Memtable = 64 << 10 // a piece may be there after the store was closed
 	s.crowd(2_000)
 	s.start()
 	s.read(0, 1)
@@ -224,5 +231,8 @@ func TestRestoreInPieces(t *testing.T) {
 	})
 	if got := s.orders(0) + s.orders(1); got != want || writes.Load() < 7 {
 		t.Errorf("%d orders after %d writes, want %d", got, writes.Load(), want)
+	}
+	if s.counter("asiduo_store_rebuilds_total", "diverged") == 0 {
+		t.Error("no part of a store was built anew")
 	}
 }

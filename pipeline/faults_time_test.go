@@ -83,6 +83,9 @@ func TestClockWrong(t *testing.T) {
 				if len(s.log.lines("the machine's clock and the brokers' differ")) == 0 {
 					t.Error("the log does not say so")
 				}
+				if why := p.Status()[0].Reason; !strings.Contains(why, "one of them must be wrong") {
+					t.Errorf("the status says %q", why)
+				}
 				if h := max(p.horizonOf(0), p.horizonOf(1)); h != 0 {
 					t.Errorf("silence was played up to %v", h)
 				}

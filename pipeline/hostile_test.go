@@ -136,6 +136,9 @@ func TestBombs(t *testing.T) {
 	if n := s.counter("asiduo_dead_letters_total", "batch_too_large"); n != 4 {
 		t.Errorf("%v dead letters are counted", n)
 	}
+	if n := len(s.log.lines("a batch is skipped: see the dead letters")); n != 4 {
+		t.Errorf("the log says so %d times", n)
+	}
 	s.stop() // what was skipped stays skipped
 	s.start()
 	s.read(0, 1)
