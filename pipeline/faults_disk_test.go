@@ -111,33 +111,35 @@ func TestStoreBroken(t *testing.T) {
 		{"marker missing", true, remove("marker.manifest")},
 		{"all of the names lost", true, remove("")}, // as a power cut may leave it (Pebble issue 5825)
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := newShop(t)
-			s.start()
-			s.buy("o1")
-			s.buy("o2")
-			s.read(0, 1)
-			s.stop()
-			c.damage(s)
-			s.buy("o3")
-			s.start()
-			s.read(0, 1)
-			for shard := range int32(2) {
-				if n := s.orders(shard); n != 3 {
-					t.Errorf("shard %d: %d orders, want 3", shard, n)
-				}
-			}
-			s.await("readiness", func() bool { return s.pipe.Ready() == nil })
-			s.contiguous()
-			rebuilt, told := s.counter("asiduo_store_rebuilds_total", "corrupt"), len(s.log.lines("is set aside"))
-			if want := map[bool]int{false: 1, true: 0}[c.empty]; told != want || rebuilt != float64(told) {
-				t.Errorf("%v rebuilds in the metric, %d in the log, want %d", rebuilt, told, want)
-			}
-			// The other shard reads its last checkpoint; this one what is before it, too.
-			if broken, whole := s.counter("asiduo_restored_records_total", "0"), s.counter("asiduo_restored_records_total", "1"); broken < whole+2 {
-				t.Errorf("%v records were restored, of the other shard %v", broken, whole)
-			}
-		})
+		t.Run(c.name, func(t *testing.T) { storeBroken(t, c.empty, c.damage) })
+	}
+}
+
+func storeBroken(t *testing.T, empty bool, damage func(*shop)) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.buy("o2")
+	s.read(0, 1)
+	s.stop()
+	damage(s)
+	s.buy("o3")
+	s.start()
+	s.read(0, 1)
+	for shard := range int32(2) {
+		if n := s.orders(shard); n != 3 {
+			t.Errorf("shard %d: %d orders, want 3", shard, n)
+		}
+	}
+	s.await("readiness", func() bool { return s.pipe.Ready() == nil })
+	s.contiguous()
+	rebuilt, told := s.counter("asiduo_store_rebuilds_total", "corrupt"), len(s.log.lines("is set aside"))
+	if want := map[bool]int{false: 1, true: 0}[empty]; told != want || rebuilt != float64(told) {
+		t.Errorf("%v rebuilds in the metric, %d in the log, want %d", rebuilt, told, want)
+	}
+	// The other shard reads its last checkpoint; this one what is before it, too.
+	if broken, whole := s.counter("asiduo_restored_records_total", "0"), s.counter("asiduo_restored_records_total", "1"); broken < whole+2 {
+		t.Errorf("%v records were restored, of the other shard %v", broken, whole)
 	}
 }
 
