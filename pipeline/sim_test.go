@@ -27,7 +27,7 @@ import (
 
 // TestSim runs whole pipelines under faults in virtual time. The seed fixes the log, the faults and when they happen, not
 // how goroutines interleave. SEEDS=n runs n seeds from START=m (1), SEED=n that one; SIM_DIR is where the histories of
-// those that fail are kept.
+// those that do not pass are kept, however they end.
 func TestSim(t *testing.T) {
 	number := func(name string, otherwise uint64) uint64 {
 		if n, err := strconv.ParseUint(os.Getenv(name), 10, 64); err == nil {
@@ -41,12 +41,12 @@ func TestSim(t *testing.T) {
 	}
 	began, virtual, seen := time.Now(), time.Duration(0), map[string]int{}
 	for seed := from; seed < from+n && !t.Failed(); seed++ {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		passed := t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			defer forgiveClient(t)
 			// It takes seconds; one that goes round in virtual time would do so for hours and say nothing.
 			spins := time.AfterFunc(10*time.Minute, func() {
 				debug.SetTraceback("all")
-				panic(fmt.Sprintf("seed %d does not end", seed))
+				panic(fmt.Sprintf("seed %d does not end; history in %s", seed, historyOf(seed)))
 			})
 			defer spins.Stop()
 			synctest.Test(t, func(t *testing.T) {
@@ -57,6 +57,9 @@ func TestSim(t *testing.T) {
 				}
 			})
 		})
+		if passed {
+			_ = os.Remove(historyOf(seed))
+		}
 	}
 	fmt.Printf("%d seeds from %d: %.1f virtual hours in %v\n", n, from, virtual.Hours(), time.Since(began).Round(time.Second))
 	if os.Getenv("SIM_SEEN") != "" {
@@ -284,34 +287,50 @@ func (w *world) epilogue() {
 	}
 }
 
-// report keeps the history of a run that has failed, and prints what was done.
-func (w *world) report() {
-	if !w.t.Failed() {
-		return
-	}
+// historyOf is the file of a seed's history.
+func historyOf(seed uint64) string {
 	dir := os.Getenv("SIM_DIR")
 	if dir == "" {
 		dir = filepath.Join(os.TempDir(), "asiduo-sim")
 	}
-	var b bytes.Buffer
-	for _, l := range w.lines {
-		fmt.Fprintln(&b, l)
+	return filepath.Join(dir, fmt.Sprintf("seed-%d.log", seed))
+}
+
+// record begins the history of the run. It is written as things happen: a panic, a deadlock or a kill leaves it too.
+func (w *world) record() {
+	w.t.Helper()
+	name := historyOf(w.seed)
+	err := os.MkdirAll(filepath.Dir(name), 0o755)
+	if err == nil {
+		w.history, err = os.Create(name)
 	}
-	fmt.Fprintf(&b, "\n%#v\n\n", w.c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	fmt.Fprintf(w.history, "%#v\n\n", w.c)
+}
+
+// report ends the history of a run that has failed with what was written, and prints what was done.
+func (w *world) report() {
+	if !w.t.Failed() {
+		return
+	}
+	var b bytes.Buffer
+	fmt.Fprintln(&b)
 	for _, r := range w.log {
 		fmt.Fprintf(&b, "%d %#v\n", r.known, r.Record)
 	}
+	w.tail.mu.Lock()
 	for at, rs := range w.tail.all {
 		for _, r := range rs {
 			fmt.Fprintf(&b, "%s/%d@%d producer %d.%d control %t %q %q\n", at.topic, at.partition, r.Offset, r.ProducerID, r.ProducerEpoch, r.Attrs.IsControl(), r.Key, r.Value)
 		}
 	}
-	name := filepath.Join(dir, fmt.Sprintf("seed-%d.log", w.seed))
-	err := os.MkdirAll(dir, 0o755)
-	if err == nil {
-		err = os.WriteFile(name, b.Bytes(), 0o644)
-	}
-	w.t.Logf("seed %d, again with make sim SEED=%d; history in %s (%v)\n%s", w.seed, w.seed, name, err, strings.Join(w.events, "\n"))
+	w.tail.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, err := w.history.Write(b.Bytes())
+	w.t.Logf("seed %d, again with make sim SEED=%d; history in %s (%v)\n%s", w.seed, w.seed, w.history.Name(), err, strings.Join(w.events, "\n"))
 }
 
 // configOf is the product's configuration for one of the oracle's.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -71,8 +72,9 @@ type world struct {
 	began  time.Time
 	mu     sync.Mutex
 	events []string       // what was done
-	lines  []string       // with what the processes logged
 	seen   map[string]int // what has happened at least once
+
+	history *os.File // what was done, and what the processes logged
 }
 
 // written is a record of an input and the instant, by the clock that counts, at which it was surely there.
@@ -122,6 +124,7 @@ func newWorld(t *testing.T, seed uint64, c oracle.Config) *world {
 		live: map[string]*process{}, disks: map[string]*disk{}, copies: map[string]*disk{}, seen: map[string]int{}, began: time.Now(),
 		versions: state.Versions{Rules: 1, Model: 1}, rules: []oracle.Rules{c.Rules}, models: []oracle.Churn{c.Churn}, announced: map[string]bool{},
 	}
+	w.record()
 	w.meanwhile = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.name == "new parameters" })
 	w.cfg.Time.Clock, w.cfg.Cycle.Min, w.cfg.State.Dir = "manual", 0, "data"
 	if seed%5 == 4 {
@@ -255,7 +258,7 @@ func (w *world) note(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.events = append(w.events, text)
-	w.lines = append(w.lines, text)
+	fmt.Fprintln(w.history, text)
 }
 
 // hit counts something that must happen in some seed.
@@ -639,6 +642,7 @@ func (w *world) close() {
 	w.tail.stop()
 	w.disconnect()
 	w.cluster.Close()
+	_ = w.history.Close()
 }
 
 // logger keeps what the processes say, and counts what must be said in some seed.
@@ -671,6 +675,6 @@ func (l *logger) Handle(_ context.Context, r slog.Record) error {
 	}
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
-	l.w.lines = append(l.w.lines, fmt.Sprintf("%9.3fs  %s: %s%s", time.Since(l.w.began).Seconds(), l.name, r.Message, text.String()))
+	fmt.Fprintf(l.w.history, "%9.3fs  %s: %s%s\n", time.Since(l.w.began).Seconds(), l.name, r.Message, text.String())
 	return nil
 }
