@@ -505,8 +505,8 @@ func (w *world) keep(p *process) {
 			continue
 		}
 		if err := k.read(p.disk.mem, dir); err != nil {
-			w.note("%s, shard %d: %v", k.who, s, err)                        // the next to open it must rebuild it
-			if !p.disk.flawed && !errors.Is(err, pebble.ErrDBDoesNotExist) { // a crash may have come before there was one
+			w.note("%s, shard %d: %v", k.who, s, err)                               // the next to open it must rebuild it
+			if !p.disk.isFlawed(dir) && !errors.Is(err, pebble.ErrDBDoesNotExist) { // a crash may have come before there was one
 				w.t.Errorf("[store] %s, shard %d: it cannot be read, and nobody has touched its files: %v", k.who, s, err)
 			}
 			continue

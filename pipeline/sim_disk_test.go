@@ -20,13 +20,12 @@ type disk struct {
 	vfs.FS
 	mem *vfs.MemFS
 
-	mu     sync.Mutex
-	full   bool // tables cannot be written
-	low    bool // little is free
-	reads  int  // the next reads of tables fail
-	opens  int  // the next stores do not open
-	flawed bool // we have changed or removed tables: a store that does not open is no surprise
-	hit    func(string)
+	mu    sync.Mutex
+	full  bool // tables cannot be written
+	low   bool // little is free
+	reads int  // the next reads of tables fail
+	opens int  // the next stores do not open
+	hit   func(string)
 }
 
 func newDisk(mem *vfs.MemFS, hit func(string)) *disk {
@@ -81,9 +80,29 @@ func (d *disk) heal() {
 
 // clone is what a crash leaves of the disk: percent of what was not synced.
 func (d *disk) clone(percent int, rng *rand.Rand) *disk {
-	c := newDisk(d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}), d.hit)
-	c.flawed = d.flawed
-	return c
+	return newDisk(d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}), d.hit)
+}
+
+// spoiled is a file in a store of which we have changed or removed tables: that it does not open is no surprise. It goes
+// where the store goes, out of the way too.
+const spoiled = "/spoiled-by-us"
+
+func (d *disk) isFlawed(store string) bool {
+	_, err := d.mem.Stat(store + spoiled)
+	return err == nil
+}
+
+// mark makes that file, for power cuts too.
+func (d *disk) mark(store string) error {
+	f, err := d.mem.Create(store+spoiled, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	dir, err := d.mem.OpenDir(store)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return errors.Join(f.Sync(), f.Close(), dir.Sync(), dir.Close())
 }
 
 // spoil does something to the tables of every store.
@@ -102,7 +121,7 @@ func (d *disk) spoil(spoil func(name string) error) error {
 		}
 		for _, name := range names {
 			if strings.HasSuffix(name, ".sst") {
-				if err := spoil("data/" + dir + "/" + name); err != nil {
+				if err := errors.Join(spoil("data/"+dir+"/"+name), d.mark("data/"+dir)); err != nil {
 					return err
 				}
 			}
@@ -123,7 +142,6 @@ func (d *disk) flip(name string) (err error) {
 	}
 	for i := 32; i < len(b)/2; i += 256 {
 		b[i] ^= 0x10
-		d.flawed = true
 	}
 	w, err := d.mem.Create(name, vfs.WriteCategoryUnspecified)
 	if err != nil {

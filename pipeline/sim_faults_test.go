@@ -67,7 +67,6 @@ var faults = []fault{
 		if err := d.spoil(d.mem.Remove); err != nil {
 			w.t.Fatal(err)
 		}
-		d.flawed = true
 		w.start(p.name)
 	}},
 	{"cut connections", func(_ *world, p *process) { p.net.cut(false) }},
@@ -210,7 +209,7 @@ func (w *world) fault(kinds []fault) {
 func (w *world) newTrap(name string, among []pipeline.Step) *trap {
 	t := &trap{
 		step: among[w.rng.IntN(len(among))], n: 1 + w.rng.IntN(3),
-		do: []string{"kill", "kill", "fail", "stall"}[w.rng.IntN(4)], wait: w.some(18 * time.Second),
+		do: []string{"kill", "power cut", "fail", "stall"}[w.rng.IntN(4)], wait: w.some(18 * time.Second),
 	}
 	if t.acquires() {
 		t.n = 1
@@ -409,7 +408,7 @@ func always() []string {
 		all = append(all, "refused: "+r.key.Name())
 	}
 	for _, step := range steps {
-		all = append(all, "kill at "+string(step))
+		all = append(all, "kill at "+string(step), "power cut at "+string(step))
 	}
 	return slices.Concat(all, slices.Sorted(maps.Keys(sayings)))
 }

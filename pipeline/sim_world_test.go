@@ -89,6 +89,7 @@ type process struct {
 	name   string
 	pipe   *pipeline.Pipeline
 	disk   *disk
+	left   *disk // what a power cut at a step has left of it
 	net    *cable
 	killed atomic.Bool
 	cancel context.CancelFunc
@@ -108,7 +109,7 @@ func (p *process) status() []pipeline.ShardStatus { return p.pipe.Status() }
 type trap struct {
 	step pipeline.Step
 	n    int
-	do   string // kill, fail or stall
+	do   string // kill, cut the power, fail or stall
 	wait time.Duration
 }
 
@@ -426,9 +427,15 @@ func (p *process) at(step pipeline.Step) error {
 		p.w.hit(sprung.do + " at " + string(step))
 		p.w.note("%s: %s at %s", p.name, sprung.do, step)
 		switch sprung.do {
-		case "kill":
+		case "power cut", "kill":
 			p.killed.Store(true)
 			p.net.cut(true)
+			if sprung.do == "power cut" {
+				left := p.disk.clone(0, nil)
+				p.mu.Lock()
+				p.left = left
+				p.mu.Unlock()
+			}
 		case "fail":
 			return errStumbled
 		case "stall":
@@ -470,6 +477,9 @@ func (w *world) stop(name string) {
 	p.net.resume() // what stands still cannot end
 	p.cancel()
 	<-p.done
+	if p.left != nil {
+		w.disks[name], p.disk = p.left, p.left
+	}
 	w.keep(p)
 }
 
@@ -488,6 +498,9 @@ func (w *world) kill(name string, power bool) {
 	delete(w.live, name)
 	p.cancel()
 	<-p.done
+	if p.left != nil {
+		w.disks[name] = p.left
+	}
 	p.disk = w.disks[name]
 	w.keep(p)
 }
