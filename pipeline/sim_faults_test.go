@@ -325,25 +325,6 @@ func (w *world) compact() {
 	}
 }
 
-// grow adds partitions to the inputs, to another multiple of the shards. The records of a customer may be in another
-// partition from then on, so what is there is read before.
-func (w *world) grow() {
-	topic := pipeline.InputTopics(w.cfg)[w.rng.IntN(2)]
-	if w.partitions[topic] != w.c.Partitions {
-		return
-	}
-	n := w.partitions[topic] + w.cfg.Shards*(1+w.rng.Int32N(3))
-	w.heal()
-	w.read()
-	w.note("%s gets %d partitions", topic, n)
-	if _, err := w.adm.UpdatePartitions(w.t.Context(), int(n), topic); err != nil {
-		w.t.Fatal(err)
-	}
-	w.partitions[topic] = n
-	w.reconnect()
-	w.hit("partitions added")
-}
-
 // moveClock moves the manual clock onto or beside the time of a record.
 func (w *world) moveClock() {
 	if w.cfg.Time.Clock != "manual" || len(w.log) == 0 {

@@ -275,9 +275,7 @@ func (w *world) produce(cl *kgo.Client, log []oracle.Record) []oracle.Record {
 	log = slices.Clone(log)
 	for i := range log {
 		r := &log[i]
-		if n := w.partitions[r.Topic]; n != w.c.Partitions && r.Key != nil {
-			r.Partition = w.place(r.Key, n)
-		}
+		r.Partition = w.placed(r)
 		k := &kgo.Record{Topic: r.Topic, Partition: r.Partition, Timestamp: time.UnixMilli(r.Timestamp), Key: r.Key, Value: r.Value}
 		for h, v := range r.Headers {
 			k.Headers = append(k.Headers, kgo.RecordHeader{Key: h, Value: []byte(v)})
@@ -310,8 +308,9 @@ func (w *world) write(log []oracle.Record) {
 		w.begin()
 		cl, w.open = w.loader, true
 	}
-	for _, r := range w.produce(cl, log) {
-		w.log = append(w.log, written{r, w.instant()})
+	for _, r := range log {
+		is := w.produce(cl, []oracle.Record{r})[0] // where one is to go depends on where those before are
+		w.log = append(w.log, written{is, w.instant()})
 	}
 	if how == 1 {
 		w.endOpen()
