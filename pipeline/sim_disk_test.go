@@ -4,6 +4,7 @@ package pipeline_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -32,6 +33,21 @@ func newDisk(mem *vfs.MemFS, hit func(string)) *disk {
 	d := &disk{mem: mem, hit: hit}
 	d.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(d.inject))
 	return d
+}
+
+// newMem is the disk of the intruder.
+func newMem(w *world) *vfs.MemFS {
+	mem := vfs.NewCrashableMem()
+	err := mem.MkdirAll("data", 0o700)
+	f, e := mem.Create("data/identity.json", vfs.WriteCategoryUnspecified)
+	if err = errors.Join(err, e); err == nil {
+		_, err = fmt.Fprintf(f, `{"app":%q,"instance":%q}`, w.cfg.App, intruder)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return mem
 }
 
 // inject fails operations on stores. What Pebble calls fatal on a goroutine of its own, a manifest that cannot be

@@ -3,11 +3,9 @@
 package pipeline_test
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -16,8 +14,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
@@ -133,7 +129,9 @@ func simulate(t *testing.T, seed uint64) *world {
 	for len(log) > 0 {
 		n := min(1+w.rng.IntN(5), len(log))
 		w.reach(log[:n])
+		before := len(w.log)
 		w.write(log[:n])
+		w.cut(w.log[before:])
 		log = log[n:]
 		if silence && w.rng.IntN(3) == 0 {
 			w.moveClock()
@@ -224,113 +222,6 @@ func (w *world) finish() {
 	for _, name := range slices.Sorted(maps.Keys(w.live)) {
 		w.stop(name)
 	}
-}
-
-// epilogue does what no process can go on after: it must stop, and say why, and nothing more may come out.
-func (w *world) epilogue() {
-	w.t.Helper()
-	topic := w.cfg.Inputs.Purchases
-	at := w.rng.Int32N(w.partitions[topic])
-	why := ""
-	switch w.rng.IntN(4) {
-	case 0:
-		key := []byte("nobody")
-		for i := 0; w.place(key, w.partitions[topic]) != at; i++ {
-			key = fmt.Appendf(nil, "nobody-%d", i)
-		}
-		w.produce(w.cl, w.ghost([]oracle.Record{{Topic: topic, Partition: at, Key: key, Timestamp: 1_705_276_800_000}}))
-		if err := w.cluster.DeleteRecords(topic, at, -1); err != nil {
-			w.t.Fatal(err)
-		}
-		why = fmt.Sprintf("input %s/%d no longer has the records at our position", topic, at)
-		w.hit("end: input truncated")
-	case 1:
-		if _, err := w.adm.DeleteTopic(w.t.Context(), topic); err != nil {
-			w.t.Fatal(err)
-		}
-		if _, err := w.adm.CreateTopic(w.t.Context(), w.partitions[topic], 1, nil, topic); err != nil {
-			w.t.Fatal(err)
-		}
-		w.reconnect()
-		why = "was deleted and made again"
-		w.hit("end: input recreated")
-	default:
-		return
-	}
-	before := map[place]int{}
-	count := func(n map[place]int) {
-		for _, topic := range shardTopics(w.cfg) {
-			at := place{topic.Name, at % w.cfg.Shards}
-			rs, _, _ := w.tail.decided(at)
-			n[at] = len(slices.DeleteFunc(rs, func(r *kgo.Record) bool { return string(r.Key) == "owner" }))
-		}
-	}
-	count(before)
-	w.note("the shard of %s/%d must stop: %s", topic, at, why)
-	w.start("a")
-	w.await("the shard to stop", func() bool {
-		for _, s := range w.live["a"].pipe.Status() {
-			if s.Shard == at%w.cfg.Shards && s.State == "stopped" && strings.Contains(s.Reason, why) {
-				return true
-			}
-		}
-		return false
-	})
-	w.stop("a")
-	if !w.tail.caughtUp(time.Minute) {
-		w.t.Errorf("[open transaction] after the shard has stopped: %s", w.ends())
-	}
-	after := map[place]int{}
-	count(after)
-	if !maps.Equal(before, after) {
-		w.t.Errorf("[stop] a stopped shard writes: %v, then %v", before, after)
-	}
-}
-
-// historyOf is the file of a seed's history.
-func historyOf(seed uint64) string {
-	dir := os.Getenv("SIM_DIR")
-	if dir == "" {
-		dir = filepath.Join(os.TempDir(), "asiduo-sim")
-	}
-	return filepath.Join(dir, fmt.Sprintf("seed-%d.log", seed))
-}
-
-// record begins the history of the run. It is written as things happen: a panic, a deadlock or a kill leaves it too.
-func (w *world) record() {
-	w.t.Helper()
-	name := historyOf(w.seed)
-	err := os.MkdirAll(filepath.Dir(name), 0o755)
-	if err == nil {
-		w.history, err = os.Create(name)
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	fmt.Fprintf(w.history, "%#v\n\n", w.c)
-}
-
-// report ends the history of a run that has failed with what was written, and prints what was done.
-func (w *world) report() {
-	if !w.t.Failed() {
-		return
-	}
-	var b bytes.Buffer
-	fmt.Fprintln(&b)
-	for _, r := range w.log {
-		fmt.Fprintf(&b, "%d %#v\n", r.known, r.Record)
-	}
-	w.tail.mu.Lock()
-	for at, rs := range w.tail.all {
-		for _, r := range rs {
-			fmt.Fprintf(&b, "%s/%d@%d producer %d.%d control %t %q %q\n", at.topic, at.partition, r.Offset, r.ProducerID, r.ProducerEpoch, r.Attrs.IsControl(), r.Key, r.Value)
-		}
-	}
-	w.tail.mu.Unlock()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_, err := w.history.Write(b.Bytes())
-	w.t.Logf("seed %d, again with make sim SEED=%d; history in %s (%v)\n%s", w.seed, w.seed, w.history.Name(), err, strings.Join(w.events, "\n"))
 }
 
 // configOf is the product's configuration for one of the oracle's.

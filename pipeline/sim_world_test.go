@@ -68,6 +68,7 @@ type world struct {
 	copies   map[string]*disk // old ones
 	kept     []kept
 	refusing []refusal
+	cuts     cutting
 
 	began  time.Time
 	mu     sync.Mutex
@@ -126,6 +127,7 @@ func newWorld(t *testing.T, seed uint64, c oracle.Config) *world {
 		versions: state.Versions{Rules: 1, Model: 1}, rules: []oracle.Rules{c.Rules}, models: []oracle.Churn{c.Churn}, announced: map[string]bool{},
 	}
 	w.record()
+	w.newCutting()
 	w.meanwhile = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.name == "new parameters" })
 	w.cfg.Time.Clock, w.cfg.Cycle.Min, w.cfg.State.Dir = "manual", 0, "data"
 	if seed%5 == 4 {
@@ -251,15 +253,6 @@ func (w *world) bypass() {
 		}
 		return nil, nil, false
 	})
-}
-
-// note writes down what is done.
-func (w *world) note(format string, args ...any) {
-	text := fmt.Sprintf("%9.3fs  %s", time.Since(w.began).Seconds(), fmt.Sprintf(format, args...))
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.events = append(w.events, text)
-	fmt.Fprintln(w.history, text)
 }
 
 // hit counts something that must happen in some seed.
@@ -655,38 +648,4 @@ func (w *world) close() {
 	w.disconnect()
 	w.cluster.Close()
 	_ = w.history.Close()
-}
-
-// logger keeps what the processes say, and counts what must be said in some seed.
-type logger struct {
-	w     *world
-	name  string
-	attrs []slog.Attr
-}
-
-func (l *logger) Enabled(context.Context, slog.Level) bool { return true }
-func (l *logger) WithGroup(string) slog.Handler            { return l }
-func (l *logger) WithAttrs(a []slog.Attr) slog.Handler {
-	return &logger{l.w, l.name, slices.Concat(l.attrs, a)}
-}
-
-func (l *logger) Handle(_ context.Context, r slog.Record) error {
-	var text strings.Builder
-	attrs := map[string]string{}
-	r.Attrs(func(a slog.Attr) bool {
-		attrs[a.Key] = a.Value.String()
-		fmt.Fprintf(&text, " %s=%v", a.Key, a.Value)
-		return true
-	})
-	if r.Level >= slog.LevelInfo {
-		for what, is := range sayings {
-			if is(r.Message, attrs) {
-				l.w.hit(what)
-			}
-		}
-	}
-	l.w.mu.Lock()
-	defer l.w.mu.Unlock()
-	fmt.Fprintf(l.w.history, "%9.3fs  %s: %s%s\n", time.Since(l.w.began).Seconds(), l.name, r.Message, text.String())
-	return nil
 }
