@@ -21,7 +21,7 @@ func (s *shard) commit(ctx context.Context) error {
 	defer cancel()
 	next := store.Checkpoint{
 		Owner: s.owner, Cycle: s.mark.Cycle + 1, Inputs: map[string]store.InputPositions{}, Horizon: s.silence.played,
-		Made: s.made,
+		Made: s.made, Changelog: s.ids[topic],
 	}
 	s.adopted.checkpoint(&next)
 	for t, at := range s.next {
@@ -51,6 +51,9 @@ func (s *shard) commit(ctx context.Context) error {
 	}
 	if err := s.transact(ctx, c.out, BeforeEnd, AfterEnd); err != nil {
 		return err // the overlay dies with the shard
+	}
+	if last.Offset <= s.mark.Offset && s.mark.Owner != "" {
+		return fmt.Errorf("the changelog goes on at offset %d and was at %d: it was deleted and made again", last.Offset, s.mark.Offset)
 	}
 	s.p.metrics.phase(s.id, "commit", began)
 	began = time.Now()

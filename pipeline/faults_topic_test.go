@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/asiduo/asiduo/sinks/events"
 	"github.com/asiduo/asiduo/state"
@@ -173,5 +176,35 @@ func TestChangelogMadeAgain(t *testing.T) {
 	})
 	if n := s.counter("asiduo_shard_closed_total", "changelog_lost"); n < 2 {
 		t.Errorf("closed %v times for the changelog", n)
+	}
+}
+
+// TestChangelogMadeAgainOldBroker is the same with a broker that takes records by the name of their topic: the next cycle lands in the
+// new one, which is noticed by its offset, and by its checkpoint whenever it is read.
+func TestChangelogMadeAgainOldBroker(t *testing.T) {
+	for _, wiped := range []bool{false, true} {
+		t.Run(fmt.Sprint("wiped ", wiped), func(t *testing.T) {
+			s := newShop(t, kfake.MaxVersions(kversion.V3_7_0()))
+			s.start(func(p *Pipeline) { p.again = 50 * time.Millisecond })
+			s.crowd(50)
+			s.buy("o1")
+			s.read(0, 1)
+			s.madeAgain("shop.changelog")
+			s.buy("o2")
+			const why = "the changelog was deleted and made again while cycle"
+			s.await("the shard to stop", func() bool {
+				st := s.pipe.Status()[0]
+				return st.State == "stopped" && strings.Contains(st.Reason, why)
+			})
+			s.stop()
+			if wiped {
+				s.disk = vfs.NewMem()
+			}
+			s.start()
+			s.await("the shard to stop again", func() bool {
+				st := s.pipe.Status()
+				return len(st) == 2 && st[0].State == "stopped" && strings.Contains(st[0].Reason, why)
+			})
+		})
 	}
 }

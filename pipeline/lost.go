@@ -276,10 +276,21 @@ func (s *shard) recreated(ctx context.Context, was *store.Mark) error {
 	if err != nil {
 		return err
 	}
+	if err := madeAgain(s.id, &last, s.ids[topic]); err != nil {
+		return err
+	}
 	if was.Made.Epoch == s.made.Epoch && last.Owner == "" {
 		return lostChangelog(s.id, fmt.Sprintf("the store has cycle %d of a changelog that was deleted and made again", was.Cycle))
 	}
 	return fmt.Errorf("%w: it is of another changelog", errDiverged)
+}
+
+// madeAgain says whether a checkpoint was written into a changelog that its writer took for another one.
+func madeAgain(shard int32, c *store.Checkpoint, id string) error {
+	if c.Changelog == "" || c.Changelog == id {
+		return nil
+	}
+	return lostChangelog(shard, fmt.Sprintf("the changelog was deleted and made again while cycle %d was written, and has only what came after", c.Cycle))
 }
 
 func epochText(epoch int) string { return fmt.Sprintf("epoch %d", epoch) }
