@@ -12,16 +12,11 @@ import (
 	"github.com/asiduo/asiduo/state/store"
 )
 
-// commit makes the cycle true: one transaction with everything that leaves the shard and the state as the changelog
-// keeps it, last the checkpoint; then the same state into the store, and only then into the cache.
-func (s *shard) commit(ctx context.Context) error {
-	c, o, topic := &s.cycle, s.overlay, changelogTopic(s.p.cfg.App)
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, s.p.cfg.Cycle.Deadline.Std())
-	defer cancel()
+// checkpoint is the one of the cycle that is to be committed.
+func (s *shard) checkpoint() store.Checkpoint {
 	next := store.Checkpoint{
 		Owner: s.owner, Cycle: s.mark.Cycle + 1, Inputs: map[string]store.InputPositions{}, Horizon: s.silence.played,
-		Made: s.made, Changelog: s.ids[topic],
+		Made: s.made, Changelog: s.ids[changelogTopic(s.p.cfg.App)],
 	}
 	s.adopted.checkpoint(&next)
 	for t, at := range s.next {
@@ -29,6 +24,17 @@ func (s *shard) commit(ctx context.Context) error {
 		maps.DeleteFunc(epochs, func(_, epoch int32) bool { return epoch < 0 })
 		next.Inputs[t] = store.InputPositions{TopicID: s.ids[t], Next: maps.Clone(at), Epochs: epochs}
 	}
+	return next
+}
+
+// commit makes the cycle true: one transaction with everything that leaves the shard and the state as the changelog
+// keeps it, last the checkpoint; then the same state into the store, and only then into the cache.
+func (s *shard) commit(ctx context.Context) error {
+	c, o, topic := &s.cycle, s.overlay, changelogTopic(s.p.cfg.App)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, s.p.cfg.Cycle.Deadline.Std())
+	defer cancel()
+	next := s.checkpoint()
 	batch := s.store.NewBatch()
 	defer batch.Discard()
 	for key, value := range o.changed() {
@@ -53,7 +59,7 @@ func (s *shard) commit(ctx context.Context) error {
 		return err // the overlay dies with the shard
 	}
 	if last.Offset <= s.mark.Offset && s.mark.Owner != "" {
-		return fmt.Errorf("the changelog goes on at offset %d and was at %d: it was deleted and made again", last.Offset, s.mark.Offset)
+		return fmt.Errorf("the changelog goes on at offset %d and was at %d: it was cut, or deleted and made again", last.Offset, s.mark.Offset)
 	}
 	s.p.metrics.phase(s.id, "commit", began)
 	began = time.Now()
