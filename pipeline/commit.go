@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/asiduo/asiduo/pipeline/transaction"
 	"github.com/asiduo/asiduo/state/store"
 )
 
@@ -16,7 +17,7 @@ import (
 func (s *shard) checkpoint() store.Checkpoint {
 	next := store.Checkpoint{
 		Owner: s.owner, Cycle: s.mark.Cycle + 1, Inputs: map[string]store.InputPositions{}, Horizon: s.silence.played,
-		Made: s.made, Changelog: s.ids[changelogTopic(s.p.cfg.App)],
+		Made: s.made,
 	}
 	s.adopted.checkpoint(&next)
 	for t, at := range s.next {
@@ -37,6 +38,7 @@ func (s *shard) commit(ctx context.Context) error {
 	next := s.checkpoint()
 	batch := s.store.NewBatch()
 	defer batch.Discard()
+	from := len(c.out) // what goes into the changelog begins here
 	for key, value := range o.changed() {
 		c.out = append(c.out, &kgo.Record{Topic: topic, Partition: s.id, Key: key, Value: value})
 		if err := batch.Put(key, value); err != nil {
@@ -55,11 +57,16 @@ func (s *shard) commit(ctx context.Context) error {
 	if err := s.at(BeforeProduce); err != nil {
 		return err
 	}
-	if err := s.transact(ctx, c.out, BeforeEnd, AfterEnd); err != nil {
+	if err := transaction.Write(ctx, s.cl, c.out); err != nil {
 		return err // the overlay dies with the shard
 	}
-	if last.Offset <= s.mark.Offset && s.mark.Owner != "" {
-		return fmt.Errorf("the changelog goes on at offset %d and was at %d: it was cut, or deleted and made again", last.Offset, s.mark.Offset)
+	// A changelog that was cut under us, or made again, must not get this cycle without those before it. Behind a checkpoint is the
+	// marker of its transaction.
+	if at := c.out[from].Offset; s.mark.Owner != "" && at < s.mark.Offset+2 {
+		return fmt.Errorf("the changelog goes on at offset %d, and the last cycle ended at %d: it was cut, or deleted and made again", at, s.mark.Offset)
+	}
+	if err := s.end(ctx, BeforeEnd, AfterEnd); err != nil {
+		return err
 	}
 	s.p.metrics.phase(s.id, "commit", began)
 	began = time.Now()

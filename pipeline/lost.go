@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -24,24 +22,7 @@ type lost struct {
 	records   int64 // how many are missing; 0 if nobody knows
 	reason    string
 	why       string
-	doubtful  bool // a leader that was cut off and does not know yet that there is another would answer the same
-}
-
-// resumeAtLast finds where to go on, and does not leave anything behind on the word of a leader who may be none any more.
-func (s *shard) resumeAtLast(ctx context.Context, look *layout) error {
-	missing, err := s.resumeAt(ctx, look)
-	if err == nil && s.p.cfg.Inputs.Lost == "skip" && slices.ContainsFunc(missing, func(l lost) bool { return l.doubtful }) {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(s.p.again):
-		}
-		missing, err = s.resumeAt(ctx, look)
-	}
-	if err != nil {
-		return err
-	}
-	return s.leaveBehind(missing)
+	doubtful  bool // found by one of an older epoch: a leader that was cut off and does not know yet that there is another would answer the same
 }
 
 // resumeAt finds the offsets to go on from: those of the last checkpoint, where the inputs still have them.
@@ -96,7 +77,8 @@ type input struct {
 func (i *input) from(was store.InputPositions) (next int64, epoch int32, gone lost) {
 	at, known := was.Next[i.n]
 	led, kept := was.Epochs[i.n]
-	gone = lost{topic: i.topic, partition: i.n, from: at, reason: "input_truncated"}
+	older := kept && i.end.LeaderEpoch >= 0 && i.end.LeaderEpoch < led
+	gone = lost{topic: i.topic, partition: i.n, from: at, reason: "input_truncated", doubtful: older}
 	next, epoch = i.start.Offset, -1
 	why := ""
 	switch {
@@ -109,8 +91,7 @@ func (i *input) from(was store.InputPositions) (next int64, epoch int32, gone lo
 	case at < i.start.Offset:
 		gone.records = i.start.Offset - at
 		why = fmt.Sprintf("no longer has the records at our position: %d to %d were deleted before they were read", at, i.start.Offset-1)
-	case kept && i.end.LeaderEpoch >= 0 && i.end.LeaderEpoch < led:
-		gone.doubtful = true
+	case older && !i.inherited:
 		why = fmt.Sprintf("is led under epoch %d, and we have read records of epoch %d: its brokers were set back, its offsets may mean other records now", i.end.LeaderEpoch, led)
 	case at > i.end.Offset: // the records to come will be of this epoch or newer: one more cut before them is noticed
 		next, epoch = i.end.Offset, i.end.LeaderEpoch
@@ -276,21 +257,10 @@ func (s *shard) recreated(ctx context.Context, was *store.Mark) error {
 	if err != nil {
 		return err
 	}
-	if err := madeAgain(s.id, &last, s.ids[topic]); err != nil {
-		return err
-	}
 	if was.Made.Epoch == s.made.Epoch && last.Owner == "" {
 		return lostChangelog(s.id, fmt.Sprintf("the store has cycle %d of a changelog that was deleted and made again", was.Cycle))
 	}
 	return fmt.Errorf("%w: it is of another changelog", errDiverged)
-}
-
-// madeAgain says whether a checkpoint was written into a changelog that its writer took for another one.
-func madeAgain(shard int32, c *store.Checkpoint, id string) error {
-	if c.Changelog == "" || c.Changelog == id {
-		return nil
-	}
-	return lostChangelog(shard, fmt.Sprintf("the changelog was deleted and made again while cycle %d was written, and has only what came after", c.Cycle))
 }
 
 func epochText(epoch int) string { return fmt.Sprintf("epoch %d", epoch) }

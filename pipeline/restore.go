@@ -128,9 +128,6 @@ func (f *filling) take(record *kgo.Record) error {
 		if err != nil {
 			return err
 		}
-		if err := madeAgain(f.shard, &c, f.topicID); err != nil {
-			return err
-		}
 		f.mark = store.Mark{Checkpoint: c, Position: store.Position{
 			TopicID: f.topicID, Offset: record.Offset, Epoch: record.LeaderEpoch, Written: f.fresh,
 		}}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -157,7 +158,7 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if err := s.goOn(set); err != nil {
 		return nil, err
 	}
-	return s, s.resume(soft)
+	return s, s.resume(soft, false)
 }
 
 // open opens the store and the client. A store that does not open is set aside: the changelog has everything.
@@ -210,8 +211,9 @@ func (s *shard) open() (err error) {
 	return nil
 }
 
-// resume turns the client from the changelog to the inputs, at the last checkpoint.
-func (s *shard) resume(ctx context.Context) error {
+// resume turns the client from the changelog to the inputs, at the last checkpoint. Unless sure, it asks a second time before it
+// leaves anything behind on the word of a leader who may be none any more.
+func (s *shard) resume(ctx context.Context, sure bool) error {
 	p := s.p
 	// Restoring may have taken long: an input that was made again meanwhile would be taken for the one that was.
 	look, err := lookAround(ctx, s.adm, p.cfg)
@@ -222,7 +224,19 @@ func (s *shard) resume(ctx context.Context) error {
 		return fmt.Errorf("topic %q was deleted and made again while it was read", topic)
 	}
 	s.ids = look.ids
-	if err := s.resumeAtLast(ctx, look); err != nil {
+	missing, err := s.resumeAt(ctx, look)
+	if err != nil {
+		return err
+	}
+	if !sure && p.cfg.Inputs.Lost == "skip" && slices.ContainsFunc(missing, func(l lost) bool { return l.doubtful }) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(p.again):
+			return s.resume(ctx, true)
+		}
+	}
+	if err := s.leaveBehind(missing); err != nil {
 		return err
 	}
 	s.purchases = look.partitions[p.cfg.Inputs.Purchases]
@@ -251,12 +265,17 @@ func (s *shard) resume(ctx context.Context) error {
 	return nil
 }
 
-// transact is the only place that ends a transaction. After an error the shard is closed, so nothing is aborted here:
-// the next owner's InitProducerID does it.
+// transact writes records in one transaction. After an error the shard is closed, so nothing is aborted here: the next
+// owner's InitProducerID does it.
 func (s *shard) transact(ctx context.Context, rs []*kgo.Record, before, after Step) error {
 	if err := transaction.Write(ctx, s.cl, rs); err != nil {
 		return err
 	}
+	return s.end(ctx, before, after)
+}
+
+// end is the only place that ends a transaction.
+func (s *shard) end(ctx context.Context, before, after Step) error {
 	if err := s.at(before); err != nil {
 		return err
 	}

@@ -48,9 +48,6 @@ type Checkpoint struct {
 	CaughtUp bool                      `json:"caught_up,omitempty"` // once: the end of the inputs has been reached
 	LiveFrom state.Instant             `json:"live_from,omitempty"` // changes are news from then on; 0: not yet
 	Made     Made                      `json:"made,omitzero"`
-	// Changelog is the id of the topic that it was written for: brokers before Kafka 4.1 take records by the topic's name, and one
-	// that was deleted and made again goes on with what is no whole state. Empty: an import.
-	Changelog string `json:"changelog,omitempty"`
 }
 
 // ReadCheckpoint reads the value of a checkpoint record. One without an owner, a cycle or the positions of the inputs is
