@@ -220,7 +220,8 @@ func (s *shard) confessed() {
 // was in them, and of the profiles only those come again whose customers move.
 func (p *Pipeline) emptied(ids map[string]string) {
 	for _, t := range OutputTopics(p.cfg) {
-		if was, known := p.outputs.Swap(t.Name, ids[t.Name]); known && was != ids[t.Name] {
+		was, known := p.outputs.LoadOrStore(t.Name, ids[t.Name])
+		if known && was != ids[t.Name] && p.outputs.CompareAndSwap(t.Name, was, ids[t.Name]) {
 			p.log.Warn("an output topic was deleted and made again: what was in it is gone", "topic", t.Name, "id", ids[t.Name], "was", was)
 			p.metrics.emptied.WithLabelValues(t.Name).Inc()
 		}

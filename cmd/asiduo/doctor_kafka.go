@@ -123,7 +123,7 @@ func (d *doctor) sizes(name string, own bool, is map[string]string) {
 	switch {
 	case err != nil:
 	case !own && most > limit+overhead:
-		d.warn("settings", d.alter(name, "max.message.bytes="+strconv.FormatInt(limit, 10))+", or raise limits.max_record_bytes", "input %q takes %d bytes, more than limits.max_record_bytes (%d): what is larger becomes a dead letter", name, most, limit)
+		d.warn("settings", fmt.Sprintf("raise limits.max_record_bytes to %d", most), "input %q takes %d bytes, more than limits.max_record_bytes (%d): what is larger becomes a dead letter", name, most, limit)
 	}
 	if ms, err := strconv.ParseInt(is["delete.retention.ms"], 10, 64); err == nil && name == pipeline.OwnTopics(d.cfg)[0].Name && ms < time.Hour.Milliseconds() {
 		d.warn("settings", d.alter(name, "delete.retention.ms=86400000"), "topic %q has delete.retention.ms=%d: a store that is older than half of it is built again", name, ms)

@@ -111,7 +111,7 @@ func TestDoctorOfBrokenSystems(t *testing.T) {
 	finds(t, good, "topics", "fault", `topic "shop.profiles" has max.message.bytes=1000, but a record may have \d+ bytes with these limits: raise it, or lower limits`, configs("shop.profiles", `max.message.bytes=\d+`))
 	alter("shop.profiles", "max.message.bytes", "1048588")
 	alter("purchases", "max.message.bytes", "2097152")
-	finds(t, good, "settings", "warning", `input "purchases" takes 2097152 bytes, more than limits.max_record_bytes \(1048576\): what is larger becomes a dead letter`, configs("purchases", "max.message.bytes=1048576, or raise limits.max_record_bytes"))
+	finds(t, good, "settings", "warning", `input "purchases" takes 2097152 bytes, more than limits.max_record_bytes \(1048576\): what is larger becomes a dead letter`, "raise limits.max_record_bytes to 2097152")
 	alter("purchases", "max.message.bytes", "1048588")
 
 	alter("purchases", "retention.ms", "90000000")

@@ -198,13 +198,18 @@ func holds(t *testing.T, w *world, r *kgo.Record) bool {
 // comes back with an older copy of it. What the store has beyond it is not trusted. Nothing is lost, since the inputs
 // are still there; what had been told since is told again, with the same ids, and means the same.
 func TestKafkaTruncatedChangelog(t *testing.T) {
-	for _, through := range []string{"itself", "another process"} {
-		t.Run(through, func(t *testing.T) { truncate(t, through != "itself") })
+	for _, through := range []string{"itself", "another process", "a running process"} {
+		t.Run(through, func(t *testing.T) { truncate(t, through) })
 	}
 }
 
-func truncate(t *testing.T, another bool) {
-	w := newWorldOf(t, "truncated", realBroker(t), briefScale, 1, func(c *config.Config) { c.Log.Format = "json" })
+func truncate(t *testing.T, through string) {
+	w := newWorldOf(t, "truncated", realBroker(t), briefScale, 1, func(c *config.Config) {
+		c.Log.Format = "json"
+		if through == "a running process" { // which does not lose its shards while the broker is away
+			c.Group.SessionTimeout = config.Duration(30 * time.Second)
+		}
+	})
 	a := newProcess(t, w, "a")
 	a.start()
 	w.startLoad(100, a)
@@ -221,6 +226,10 @@ func truncate(t *testing.T, another bool) {
 	awaitAll(t, 30*time.Second, "restart", 4, a)
 	before := a.shards()
 	t.Logf("all shards had new cycles after %v", awaitCycles(t, 30*time.Second, before, a))
+	if through == "a running process" {
+		cutUnder(t, w, a)
+		return
+	}
 	somewhere(2 * time.Second)
 	a.stop()
 	ahead := marks(t, a)
@@ -235,7 +244,7 @@ func truncate(t *testing.T, another bool) {
 	copyPartitions(t, w, w.cfg.App+".changelog", worldShards, func(live, kept string) { copyDir(t, kept, live) })
 	kafkaScript(t, "restart")
 
-	if another { // the log grows beyond what the store has seen of the old one
+	if through == "another process" { // the log grows beyond what the store has seen of the old one
 		b := newProcess(t, w, "b")
 		b.start()
 		await(t, sessionTimeout+60*time.Second, "the changelog grows beyond the store", func() bool {
@@ -257,6 +266,36 @@ func truncate(t *testing.T, another bool) {
 	if n := a.setAside(""); n != len(ahead) {
 		t.Errorf("%d stores were set aside, %d were ahead of the changelog: %v", n, len(ahead), ahead)
 	}
+	w.toldAgain(a)
+}
+
+// cutUnder takes the end of the changelog away while a process runs: a cycle that is written behind the cut is not committed, since those
+// before it are missing, and the shards are rebuilt from what is left. With one broker most notice when they are acquired again: it was away.
+func cutUnder(t *testing.T, w *world, a *process) {
+	before := a.shards()
+	awaitCycles(t, 30*time.Second, before, a)
+	somewhere(2 * time.Second)
+	kafkaScript(t, "kill")
+	copyPartitions(t, w, w.cfg.App+".changelog", worldShards, func(live, kept string) { copyDir(t, kept, live) })
+	kafkaScript(t, "restart")
+	var seen, rebuilt int
+	await(t, 60*time.Second, "the cut is seen", func() bool {
+		text, err := os.ReadFile(a.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen, rebuilt = strings.Count(string(text), "it was cut, or deleted and made again"), a.setAside("")
+		return seen+rebuilt > 0
+	})
+	awaitAll(t, 60*time.Second, "after the changelog was cut", 4, a)
+	t.Logf("%d cycles were not committed behind the cut, %d stores were rebuilt", seen, rebuilt)
+	w.toldAgain(a)
+}
+
+// toldAgain ends the load: nothing is lost, what had been told since the cut is told again, with the same ids, and means the same.
+func (w *world) toldAgain(a *process) {
+	t := w.t
+	t.Helper()
 	w.stopLoad()
 	time.Sleep(time.Until(w.load.lastDue()))
 	want := w.want()

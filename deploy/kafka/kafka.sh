@@ -89,7 +89,8 @@ warm() {
 
 # --- one cluster -------------------------------------------------------------------------------------------------
 
-new_id() { head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '='; }
+# An id with neither - nor _: one that begins with - is taken for an option.
+new_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '='; }
 
 # free_ports sets ports to $1 distinct loopback ports where nobody listens, below the usual ephemeral range: above it,
 # an outgoing connection of any process may take the port before the broker does.
