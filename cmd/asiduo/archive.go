@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -145,9 +146,17 @@ func (a *archiver) round(ctx context.Context, at state.Instant, done map[int32]s
 	}
 	a.due.Set(float64(at) / 1000)
 	info := archiveInfo(a.cfg, a.pipe.Epoch(), a.pipe.Shards())
-	first := false
-	for _, s := range a.pipe.Status() {
-		first = first || s.Shard == 0
+	status := a.pipe.Status()
+	first := slices.ContainsFunc(status, func(s pipeline.ShardStatus) bool { return s.Shard == 0 })
+	// One that somebody has asked for since is newer, and is not taken back for the one that was due.
+	if m, err := archive.ReadManifest(a.cfg.Archive.Dir, day); err == nil && m.AsOf > at && m.App == info.App && m.Epoch == info.Epoch && m.Shards == info.Shards {
+		if !first || a.published >= m.AsOf {
+			return nil
+		}
+		a.published = m.AsOf
+		return a.tell(day, m.AsOf)
+	}
+	for _, s := range status {
 		if s.State != "running" || done[s.Shard] >= at {
 			continue
 		}
