@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/asiduo/asiduo/pipeline/oracle"
+	"github.com/asiduo/asiduo/sinks/events"
+)
+
+// TestSubscribing holds the events in docs/subscribing.md against a run: each is the second one of its topic about the customer who falls
+// silent, or the last profile.
+func TestSubscribing(t *testing.T) {
+	f := newFleet(t, "01-silent-decay", nil)
+	if err := f.r.write(t.Context(), func(yield func(*kgo.Record, error) bool) {
+		for _, r := range f.input {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}, func(int) {}); err != nil {
+		t.Fatal(err)
+	}
+	f.r.start(t.Context())
+	if err := f.r.readAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.r.play(t.Context(), f.end); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := f.r.dump(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	all, err := oracle.ReadOutputs(dir, f.r.cfg.App)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page = "../../docs/subscribing.md"
+	was, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := regexp.MustCompile("(?s)<!-- event: ([a-z-]+) -->\n(```json\n.*?```\n)?")
+	n := 0
+	is := event.ReplaceAllStringFunc(string(was), func(at string) string {
+		n++
+		topic := event.FindStringSubmatch(at)[1]
+		var of []oracle.Output
+		for _, o := range all {
+			if o.Topic == topic {
+				of = append(of, o)
+			}
+		}
+		if len(of) < 2 {
+			t.Fatalf("%d of %s", len(of), topic)
+		}
+		o := of[1]
+		if topic == oracle.Profiles {
+			o = of[len(of)-1]
+		}
+		fits(t, o)
+		return fmt.Sprintf("<!-- event: %s -->\n```json\n%s%s\n```\n", topic, headers(o), indented(t, o.Value))
+	})
+	if n != 3 {
+		t.Errorf("%d events on the page", n)
+	}
+	golden(t, page, []byte(is))
+}
+
+// fits holds an event against its published schema.
+func fits(t *testing.T, o oracle.Output) {
+	t.Helper()
+	name := strings.TrimPrefix(o.Headers["ce_type"], "io.asiduo.") + ".schema.json"
+	text, err := events.Schemas().Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = text.Close() }()
+	doc, err := jsonschema.UnmarshalJSON(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource(name, doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(indented(t, o.Value)))
+	if err == nil {
+		err = s.Validate(value)
+	}
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+}
+
+func headers(o oracle.Output) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(o.Headers)) {
+		fmt.Fprintf(&b, "// %s: %s\n", name, o.Headers[name])
+	}
+	return b.String()
+}
+
+func indented(t *testing.T, value any) []byte {
+	t.Helper()
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, text, "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
