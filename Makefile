@@ -3,7 +3,7 @@
 GO ?= go
 CASES ?=
 
-.PHONY: test vectors sim lint conformance kafka-test deploy-test chaos mutants bench nightly build fuzz release image
+.PHONY: test vectors sim lint conformance kafka-test docs-test deploy-test chaos mutants bench nightly build fuzz release image
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/asiduo ./cmd/asiduo
@@ -41,6 +41,11 @@ kafka-test:
 VECTORS ?=
 vectors:
 	ASIDUO_VECTORS="$(if $(VECTORS),$(abspath $(VECTORS)))" $(GO) test -count=1 -v -run '^TestVectors$$' ./state/model
+
+# What the pages say: the reference and the events against the code, every command of README's proof and of docs/operating.md.
+docs-test:
+	$(GO) test -count=1 -run '^(TestReference|TestSubscribing|TestProveIt)$$' ./cmd/asiduo
+	bash .ci/kafka-test.sh '^TestKafkaDocs$$'
 
 # What lies in deploy, with the real parts: needs root, Java 17, Maven and Python 3; installs the rest.
 deploy-test:
