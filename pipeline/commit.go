@@ -28,6 +28,19 @@ func (s *shard) checkpoint() store.Checkpoint {
 	return next
 }
 
+// follows holds that records of the changelog lie behind what we have written there before, each behind the other: one that was cut
+// under us, or made again, must not get a cycle without those before it, or half of one. Behind each transaction is its marker.
+func (s *shard) follows(rs []*kgo.Record) error {
+	least := s.tail + 2
+	for _, r := range rs {
+		if r.Offset < least {
+			return fmt.Errorf("the changelog goes on at offset %d, and was at %d: it was cut, or deleted and made again", r.Offset, least-1)
+		}
+		least = r.Offset + 1
+	}
+	return nil
+}
+
 // commit makes the cycle true: one transaction with everything that leaves the shard and the state as the changelog
 // keeps it, last the checkpoint; then the same state into the store, and only then into the cache.
 func (s *shard) commit(ctx context.Context) error {
@@ -60,14 +73,13 @@ func (s *shard) commit(ctx context.Context) error {
 	if err := transaction.Write(ctx, s.cl, c.out); err != nil {
 		return err // the overlay dies with the shard
 	}
-	// A changelog that was cut under us, or made again, must not get this cycle without those before it. Behind a checkpoint is the
-	// marker of its transaction.
-	if at := c.out[from].Offset; s.mark.Owner != "" && at < s.mark.Offset+2 {
-		return fmt.Errorf("the changelog goes on at offset %d, and the last cycle ended at %d: it was cut, or deleted and made again", at, s.mark.Offset)
+	if err := s.follows(c.out[from:]); err != nil {
+		return err
 	}
 	if err := s.end(ctx, BeforeEnd, AfterEnd); err != nil {
 		return err
 	}
+	s.tail = last.Offset
 	s.p.metrics.phase(s.id, "commit", began)
 	began = time.Now()
 	mark := store.Mark{Checkpoint: next, Position: store.Position{

@@ -22,7 +22,7 @@ type lost struct {
 	records   int64 // how many are missing; 0 if nobody knows
 	reason    string
 	why       string
-	doubtful  bool // found by one of an older epoch: a leader that was cut off and does not know yet that there is another would answer the same
+	doubtful  bool // said by a leader of an older epoch: one that was cut off and does not know yet of another would say the same
 }
 
 // resumeAt finds the offsets to go on from: those of the last checkpoint, where the inputs still have them.
@@ -85,13 +85,13 @@ func (i *input) from(was store.InputPositions) (next int64, epoch int32, gone lo
 	case !known:
 		return next, epoch, gone
 	case was.TopicID != "" && was.TopicID != i.id:
-		gone.reason = "input_recreated"
+		gone.reason, gone.doubtful = "input_recreated", false
 		gone.why = fmt.Sprintf("input topic %q was deleted and made again (id %s, was %s): its offsets mean other records now", i.topic, i.id, was.TopicID)
 		return next, epoch, gone
 	case at < i.start.Offset:
 		gone.records = i.start.Offset - at
 		why = fmt.Sprintf("no longer has the records at our position: %d to %d were deleted before they were read", at, i.start.Offset-1)
-	case older && !i.inherited:
+	case older && (!i.inherited || i.heir.LeaderEpoch < led):
 		why = fmt.Sprintf("is led under epoch %d, and we have read records of epoch %d: its brokers were set back, its offsets may mean other records now", i.end.LeaderEpoch, led)
 	case at > i.end.Offset: // the records to come will be of this epoch or newer: one more cut before them is noticed
 		next, epoch = i.end.Offset, i.end.LeaderEpoch

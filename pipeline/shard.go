@@ -46,6 +46,7 @@ type shard struct {
 	unread  []*kgo.ErrDecompressTooLarge // batches that came up after them and cannot be read
 	next    map[string]map[int32]int64   // offsets of the inputs, by topic and partition
 	epochs  map[string]map[int32]int32   // of the leaders who wrote the records before them; -1 where nobody knows
+	tail    int64                        // offset in the changelog of the last record that we have committed
 	missing []lost                       // of the inputs, until a cycle has told it
 	poison  *poisoned
 	part    bool // the store has never seen a cycle of its own: it may be part of one that is being restored
@@ -145,6 +146,7 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if err := s.transact(ctx, []*kgo.Record{record}, BeforeOwner, AfterOwner); err != nil {
 		return nil, fmt.Errorf("write owner record: %w", err)
 	}
+	s.tail = record.Offset
 	p.setState(id, "restoring", nil)
 	if err := s.restore(soft, record.Offset); err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
@@ -229,6 +231,7 @@ func (s *shard) resume(ctx context.Context, sure bool) error {
 		return err
 	}
 	if !sure && p.cfg.Inputs.Lost == "skip" && slices.ContainsFunc(missing, func(l lost) bool { return l.doubtful }) {
+		p.log.Warn("a leader of an input knows less than we have read: it is asked again before anything is left behind", "shard", s.id, "in", p.again)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +29,7 @@ type archiver struct {
 	failed    prometheus.Counter
 
 	published state.Instant // the last snapshot that was published
+	writing   sync.Mutex    // one that is asked for and one that is due would mix their parts
 }
 
 // newArchiver has metrics if snapshots are due by themselves.
@@ -73,6 +75,8 @@ func (a *archiver) write(ctx context.Context, at state.Instant) (files []string,
 	if err != nil {
 		return nil, err
 	}
+	a.writing.Lock()
+	defer a.writing.Unlock()
 	info := archiveInfo(a.cfg, a.pipe.Epoch(), a.pipe.Shards())
 	for _, s := range a.pipe.Status() {
 		if s.State != "running" {
@@ -145,6 +149,8 @@ func (a *archiver) round(ctx context.Context, at state.Instant, done map[int32]s
 		return err
 	}
 	a.due.Set(float64(at) / 1000)
+	a.writing.Lock()
+	defer a.writing.Unlock()
 	info := archiveInfo(a.cfg, a.pipe.Epoch(), a.pipe.Shards())
 	status := a.pipe.Status()
 	first := slices.ContainsFunc(status, func(s pipeline.ShardStatus) bool { return s.Shard == 0 })
