@@ -148,11 +148,24 @@ func (w *wire) gate() (delay time.Duration, err error) {
 	}
 }
 
+// least is how long a fetch takes. While it waits for metadata, a client whose partition has moved fetches from the former leader again
+// and again (franz-go 1.22.2), and where that takes no time, nothing else ever happens.
+const least = 100 * time.Microsecond
+
 // Write is called with whole requests.
 func (w *wire) Write(b []byte) (int, error) {
 	delay, err := w.gate()
 	if err != nil {
 		return 0, err
+	}
+	if len(b) >= 12 && int(binary.BigEndian.Uint32(b)) == len(b)-4 {
+		key := kmsg.Key(binary.BigEndian.Uint16(b[4:]))
+		w.mu.Lock()
+		w.sent[int32(binary.BigEndian.Uint32(b[8:]))] = key
+		w.mu.Unlock()
+		if key == kmsg.Fetch {
+			delay = max(delay, least)
+		}
 	}
 	if delay > 0 {
 		select {
@@ -160,11 +173,6 @@ func (w *wire) Write(b []byte) (int, error) {
 		case <-w.closed:
 			return 0, net.ErrClosed
 		}
-	}
-	if len(b) >= 12 && int(binary.BigEndian.Uint32(b)) == len(b)-4 {
-		w.mu.Lock()
-		w.sent[int32(binary.BigEndian.Uint32(b[8:]))] = kmsg.Key(binary.BigEndian.Uint16(b[4:]))
-		w.mu.Unlock()
 	}
 	return w.Conn.Write(b)
 }

@@ -24,7 +24,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
@@ -154,11 +153,7 @@ func newWorld(t *testing.T, seed uint64, c oracle.Config) *world {
 	// The embedded broker compacts when it is told to, or its marks of time would be seen; and it applies the retention of
 	// deleted topics to compacted ones.
 	var err error
-	// While the client asks for metadata, an answer to a fetch that names a newer leader (KIP-951) is followed by the next fetch at once,
-	// again and again (franz-go 1.22.2, maybeBeginMove): where no time passes, for ever. Answers before version 16 name none.
-	versions := kversion.Stable()
-	versions.SetMaxKeyVersion(int16(kmsg.Fetch), 15)
-	w.cluster, err = kfake.NewCluster(kfake.MaxVersions(versions), kfake.Ports(9091, 9092, 9093), kfake.ListenFn(w.network.Listen), kfake.GroupMinSessionTimeout(time.Second), kfake.BrokerConfigs(map[string]string{
+	w.cluster, err = kfake.NewCluster(kfake.Ports(9091, 9092, 9093), kfake.ListenFn(w.network.Listen), kfake.GroupMinSessionTimeout(time.Second), kfake.BrokerConfigs(map[string]string{
 		"group.initial.rebalance.delay.ms": "0", "log.cleaner.backoff.ms": "3153600000000", "log.retention.ms": "-1",
 		"offsets.retention.check.interval.ms": "2147483647", "transactional.id.expiration.ms": "2147483647",
 	}))
