@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/sinks/archive"
 	"github.com/asiduo/asiduo/state"
@@ -16,19 +15,7 @@ import (
 // place, and is not begun in its directory.
 func TestSnapshotOnRequest(t *testing.T) {
 	f := newFleet(t, "21-random", func(s *stage) { s.cfg.Archive.Dir = t.TempDir(); s.cfg.Archive.Every = 24 * 3600e9 })
-	if err := f.r.write(t.Context(), func(yield func(*kgo.Record, error) bool) {
-		for _, r := range f.input {
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}, func(int) {}); err != nil {
-		t.Fatal(err)
-	}
-	f.r.start(t.Context())
-	if err := f.r.readAll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	f.readAll()
 	noon := time.UnixMilli(int64(f.end)).UTC().Truncate(24 * time.Hour).Add(36 * time.Hour)
 	asked := state.Instant(noon.UnixMilli())
 	if err := f.r.play(t.Context(), asked); err != nil {

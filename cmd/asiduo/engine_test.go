@@ -87,6 +87,24 @@ func newFleet(t *testing.T, name string, change func(*stage)) *fleet {
 	return f
 }
 
+// readAll runs the pipeline over the whole input.
+func (f *fleet) readAll() {
+	f.t.Helper()
+	if err := f.r.write(f.t.Context(), func(yield func(*kgo.Record, error) bool) {
+		for _, r := range f.input {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}, func(int) {}); err != nil {
+		f.t.Fatal(err)
+	}
+	f.r.start(f.t.Context())
+	if err := f.r.readAll(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // start runs an instance on a disk. With a step, it is killed when a shard reaches that step for the n-th time.
 func (f *fleet) start(name string, disk *vfs.MemFS, step pipeline.Step, n int64) {
 	f.t.Helper()

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/pipeline/oracle"
 	"github.com/asiduo/asiduo/sinks/events"
@@ -22,19 +21,7 @@ import (
 // silent, or the last profile.
 func TestSubscribing(t *testing.T) {
 	f := newFleet(t, "01-silent-decay", nil)
-	if err := f.r.write(t.Context(), func(yield func(*kgo.Record, error) bool) {
-		for _, r := range f.input {
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}, func(int) {}); err != nil {
-		t.Fatal(err)
-	}
-	f.r.start(t.Context())
-	if err := f.r.readAll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	f.readAll()
 	if err := f.r.play(t.Context(), f.end); err != nil {
 		t.Fatal(err)
 	}
