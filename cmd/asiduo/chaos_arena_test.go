@@ -22,7 +22,7 @@ import (
 
 // arena is where it happens.
 type arena struct {
-	t       *testing.T
+	t       testing.TB
 	w       *world
 	brokers int
 	length  time.Duration

@@ -27,7 +27,7 @@ import (
 
 // nothingOpen holds that no transaction is left: every partition is stable up to its end, and no coordinator knows of
 // one under way. A loader that died in the middle of one is timed out by the brokers.
-func nothingOpen(t *testing.T, w *world) {
+func nothingOpen(t testing.TB, w *world) {
 	t.Helper()
 	topics := topicNames(w.cfg)
 	left := "?"
@@ -55,7 +55,7 @@ func nothingOpen(t *testing.T, w *world) {
 
 // judgeStores holds every store on disk against what the changelog had when the store's mark was written, and the
 // newest one of each shard against the end of the changelog and against the oracle.
-func judgeStores(t *testing.T, w *world, l *tail, gaps []int, want []oracle.Output) (opened, current int) {
+func judgeStores(t testing.TB, w *world, l *tail, gaps []int, want []oracle.Output) (opened, current int) {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(w.dir, "*", "shard-*"))
 	if err != nil {
@@ -109,7 +109,7 @@ func judgeStores(t *testing.T, w *world, l *tail, gaps []int, want []oracle.Outp
 
 // judgeStore compares a store with the changelog at its mark. One that was killed while it read the changelog may be
 // ahead of its mark, which the next restore heals, but never has what was never there.
-func judgeStore(t *testing.T, dir string, db *store.Store, shard *shardTail, m *store.Mark, last bool) {
+func judgeStore(t testing.TB, dir string, db *store.Store, shard *shardTail, m *store.Mark, last bool) {
 	t.Helper()
 	keys, bad := 0, 0
 	for key, all := range shard.values {
@@ -158,7 +158,7 @@ func judgeStore(t *testing.T, dir string, db *store.Store, shard *shardTail, m *
 }
 
 // armed holds that a customer's silence will be noticed.
-func armed(t *testing.T, dir string, db *store.Store, row store.Row) {
+func armed(t testing.TB, dir string, db *store.Store, row store.Row) {
 	t.Helper()
 	due := row.Customer.Due
 	if due == state.Never {
@@ -177,7 +177,7 @@ func armed(t *testing.T, dir string, db *store.Store, row store.Row) {
 }
 
 // profilesOf are the profiles of a store's customers.
-func profilesOf(t *testing.T, w *world, db *store.Store) (list []oracle.Output) {
+func profilesOf(t testing.TB, w *world, db *store.Store) (list []oracle.Output) {
 	t.Helper()
 	params, err := pipeline.FirstParameters(w.cfg)
 	if err != nil {
@@ -207,7 +207,7 @@ func profilesOf(t *testing.T, w *world, db *store.Store) (list []oracle.Output) 
 
 // compacted reads the changelog as a process without a store would, and holds that what compaction has left leads to
 // the same state. It returns how many of the offsets are still there.
-func compacted(t *testing.T, w *world, l *tail) (left, offsets int64) {
+func compacted(t testing.TB, w *world, l *tail) (left, offsets int64) {
 	t.Helper()
 	topic := w.cfg.App + ".changelog"
 	ends, err := w.adm.ListEndOffsets(t.Context(), topic)

@@ -21,7 +21,7 @@ type network struct {
 }
 
 // newNetwork listens for a link as kafka.sh prints it: for each broker where it listens / where it says that it does.
-func newNetwork(t *testing.T, link string) *network {
+func newNetwork(t testing.TB, link string) *network {
 	t.Helper()
 	n := &network{}
 	for pair := range strings.SplitSeq(link, ",") {

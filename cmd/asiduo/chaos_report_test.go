@@ -13,8 +13,55 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"testing"
 	"time"
 )
+
+// witness says everything that was wrong again when all is over, below the logs of the processes: what a test printed
+// last is what is kept.
+type witness struct {
+	testing.TB
+	mu   sync.Mutex
+	said []string
+}
+
+func newWitness(t *testing.T) *witness {
+	w := &witness{TB: t}
+	t.Cleanup(func() {
+		if len(w.said) > 0 {
+			t.Logf("What was wrong:\n%s", strings.Join(w.said, "\n"))
+		}
+	})
+	return w
+}
+
+func (w *witness) note(text string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said = append(w.said, text)
+	return text
+}
+
+func (w *witness) Error(a ...any) {
+	w.Helper()
+	w.TB.Error(w.note(fmt.Sprint(a...)))
+}
+
+func (w *witness) Errorf(format string, a ...any) {
+	w.Helper()
+	w.TB.Error(w.note(fmt.Sprintf(format, a...)))
+}
+
+func (w *witness) Fatal(a ...any) {
+	w.Helper()
+	w.TB.Fatal(w.note(fmt.Sprint(a...)))
+}
+
+func (w *witness) Fatalf(format string, a ...any) {
+	w.Helper()
+	w.TB.Fatal(w.note(fmt.Sprintf(format, a...)))
+}
 
 // distribution is what was measured, for the report.
 type distribution []time.Duration

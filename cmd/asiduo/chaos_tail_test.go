@@ -23,7 +23,7 @@ import (
 // tail reads what the pipeline writes while it is written: compaction will have removed most of it when all is over.
 // Two of them read the same topics: one only what is committed, as a subscriber must, one everything.
 type tail struct {
-	t         *testing.T
+	t         testing.TB
 	w         *world
 	cl        *kgo.Client
 	committed bool
@@ -79,7 +79,7 @@ func tailed(w *world) []string {
 	return topics
 }
 
-func newTail(t *testing.T, w *world, committed bool) *tail {
+func newTail(t testing.TB, w *world, committed bool) *tail {
 	t.Helper()
 	l := &tail{
 		t: t, w: w, committed: committed, counts: map[string]int{}, next: map[string]map[int32]int64{},
@@ -278,7 +278,7 @@ func (l *tail) positions() (next map[string]map[int32]int64, horizon time.Time) 
 }
 
 // catchUp waits until the tail has read all there is.
-func (l *tail) catchUp(t *testing.T, adm *kadm.Client) {
+func (l *tail) catchUp(t testing.TB, adm *kadm.Client) {
 	t.Helper()
 	await(t, 60*time.Second, "the tail reads to the end", func() bool {
 		ends, err := adm.ListEndOffsets(t.Context(), tailed(l.w)...)

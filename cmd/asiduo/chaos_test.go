@@ -30,7 +30,8 @@ import (
 // With three brokers there is one more condition: a record that is appended but not yet replicated is older than it
 // looks to readers, and a broker that was cut off answers with what it knew. time.grace is longer than any broker is
 // frozen here, or waits for a follower that is gone.
-func TestChaos(t *testing.T) {
+func TestChaos(of *testing.T) {
+	t := newWitness(of)
 	length, err := time.ParseDuration(os.Getenv("ASIDUO_CHAOS"))
 	if err != nil {
 		t.Fatalf("ASIDUO_CHAOS is no duration: run make chaos (%v)", err)
@@ -91,7 +92,7 @@ func TestChaos(t *testing.T) {
 }
 
 // alter changes settings of topics.
-func alter(t *testing.T, w *world, settings map[string]string, topics ...string) {
+func alter(t testing.TB, w *world, settings map[string]string, topics ...string) {
 	t.Helper()
 	var list []kadm.AlterConfig
 	for k, v := range settings {
@@ -109,7 +110,7 @@ func alter(t *testing.T, w *world, settings map[string]string, topics ...string)
 }
 
 // newArena makes the processes, each with a network of its own.
-func newArena(t *testing.T, w *world, brokers int) *arena {
+func newArena(t testing.TB, w *world, brokers int) *arena {
 	t.Helper()
 	a := &arena{t: t, w: w, brokers: brokers, acked: map[string]map[int32]int64{}, refused: map[string]int{}}
 	links := strings.Fields(os.Getenv("ASIDUO_LINKS"))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ type victim struct {
 	exits     []string // why it ended by itself
 }
 
-func newVictim(t *testing.T, w *world, name string, net *network) *victim {
+func newVictim(t testing.TB, w *world, name string, net *network) *victim {
 	t.Helper()
 	v := &victim{process: newProcess(t, w, name, net.bootstrap...), name: name, net: net, instances: map[string]bool{}}
 	if keep := os.Getenv("ASIDUO_KEEP"); keep != "" {
@@ -86,8 +87,12 @@ func (v *victim) know() {
 	}
 }
 
-// keepCopy copies the data directory of the stopped process, and keeps the last three copies.
+// keepCopy copies the data directory of the stopped process, if it has got as far as making one, and keeps the last three
+// copies.
 func (v *victim) keepCopy() error {
+	if _, err := os.Stat(v.cfg.State.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil // wiped, and killed again while it asked the brokers
+	}
 	to := fmt.Sprintf("%s.copy-%d", v.cfg.State.Dir, time.Now().UnixNano())
 	if err := os.CopyFS(to, os.DirFS(v.cfg.State.Dir)); err != nil {
 		return err

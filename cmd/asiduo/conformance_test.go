@@ -42,7 +42,7 @@ func caseNames(t *testing.T) []string {
 }
 
 // configOf is the product's configuration for a case, written as YAML and read back.
-func configOf(t *testing.T, c oracle.Config) config.Config {
+func configOf(t testing.TB, c oracle.Config) config.Config {
 	t.Helper()
 	cfg := config.Default()
 	cfg.App, cfg.Currency, cfg.MinorDigits = c.App, c.Currency, c.MinorDigits
@@ -214,7 +214,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func report(t *testing.T, diffs []string) {
+func report(t testing.TB, diffs []string) {
 	t.Helper()
 	slices.Sort(diffs)
 	for i, d := range diffs {

@@ -23,7 +23,7 @@ import (
 )
 
 // binary is the program under test; .ci/kafka-test.sh has built it.
-func binary(t *testing.T) string {
+func binary(t testing.TB) string {
 	t.Helper()
 	if at := os.Getenv("ASIDUO_BINARY"); at != "" {
 		return at
@@ -36,7 +36,7 @@ func binary(t *testing.T) string {
 }
 
 // freeAddress is a loopback address where nobody listens, below the ports that outgoing connections take.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 100 {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
@@ -51,7 +51,7 @@ func freeAddress(t *testing.T) string {
 
 // process is one instance: a data directory, listeners and, while it runs, an operating system process.
 type process struct {
-	t      *testing.T
+	t      testing.TB
 	binary string
 	file   string // configuration
 	cfg    config.Config
@@ -64,7 +64,7 @@ type process struct {
 
 // newProcess makes an instance that does not run yet; brokers are those of the world unless it has a way of its own to
 // them. It never outlives the test.
-func newProcess(t *testing.T, w *world, name string, brokers ...string) *process {
+func newProcess(t testing.TB, w *world, name string, brokers ...string) *process {
 	t.Helper()
 	dir := filepath.Join(w.dir, name)
 	p := &process{t: t, binary: w.binary, file: dir + ".yaml", log: dir + ".log", cfg: w.cfg}
@@ -225,7 +225,7 @@ func serving(all ...*process) [][]int32 {
 }
 
 // await waits until a condition holds, and returns how long that took.
-func await(t *testing.T, limit time.Duration, what string, until func() bool) time.Duration {
+func await(t testing.TB, limit time.Duration, what string, until func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for !until() {
@@ -238,7 +238,7 @@ func await(t *testing.T, limit time.Duration, what string, until func() bool) ti
 }
 
 // awaitAll waits until the instances together run all shards, none of them twice, each instance at least so many.
-func awaitAll(t *testing.T, limit time.Duration, what string, each int, all ...*process) time.Duration {
+func awaitAll(t testing.TB, limit time.Duration, what string, each int, all ...*process) time.Duration {
 	t.Helper()
 	return await(t, limit, what, func() bool {
 		var shards []int32
@@ -254,7 +254,7 @@ func awaitAll(t *testing.T, limit time.Duration, what string, each int, all ...*
 }
 
 // awaitCycles waits until every shard has committed more than it had.
-func awaitCycles(t *testing.T, limit time.Duration, before []shardAnswer, p *process) time.Duration {
+func awaitCycles(t testing.TB, limit time.Duration, before []shardAnswer, p *process) time.Duration {
 	t.Helper()
 	return await(t, limit, "new cycles", func() bool {
 		now := p.shards()
@@ -265,7 +265,7 @@ func awaitCycles(t *testing.T, limit time.Duration, before []shardAnswer, p *pro
 }
 
 // kafkaScript does something to the broker that the tests run on.
-func kafkaScript(t *testing.T, what string, more ...string) {
+func kafkaScript(t testing.TB, what string, more ...string) {
 	t.Helper()
 	run := os.Getenv("ASIDUO_KAFKA_RUN")
 	if run == "" {

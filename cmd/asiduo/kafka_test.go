@@ -15,7 +15,7 @@ import (
 )
 
 // realBroker are the addresses of the real Kafka that .ci/kafka-test.sh has started for these tests.
-func realBroker(t *testing.T) []string {
+func realBroker(t testing.TB) []string {
 	t.Helper()
 	at := os.Getenv("ASIDUO_BROKER")
 	if at == "" {

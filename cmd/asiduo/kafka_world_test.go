@@ -26,7 +26,7 @@ const (
 
 // world is one application on the real broker: its topics, what is written into them, and what must come out.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	binary string
 	judge  oracle.Config
@@ -41,13 +41,13 @@ type world struct {
 
 // newWorld makes the topics, the pipeline's own by "asiduo init", and writes the past into the inputs: whoever starts
 // has months of orders to read before silence may be played.
-func newWorld(t *testing.T, app string) *world {
+func newWorld(t testing.TB, app string) *world {
 	t.Helper()
 	return newWorldOf(t, app, realBroker(t), smallScale, uint64(time.Now().UnixNano()), nil)
 }
 
 // newWorldOf is newWorld of another size, on some brokers, with more settings.
-func newWorldOf(t *testing.T, app string, brokers []string, sc scale, seed uint64, more func(*config.Config)) *world {
+func newWorldOf(t testing.TB, app string, brokers []string, sc scale, seed uint64, more func(*config.Config)) *world {
 	t.Helper()
 	t.Logf("seed of the load: %d", seed)
 	w := &world{t: t, dir: t.TempDir(), binary: binary(t), quit: func() {}}
@@ -91,7 +91,7 @@ func newWorldOf(t *testing.T, app string, brokers []string, sc scale, seed uint6
 }
 
 // shown waits until every broker knows topics, with a leader for each partition.
-func shown(t *testing.T, w *world, topics ...string) {
+func shown(t testing.TB, w *world, topics ...string) {
 	t.Helper()
 	await(t, 30*time.Second, "the brokers show the topics", func() bool {
 		brokers, err := w.adm.ListBrokers(t.Context())
