@@ -37,6 +37,7 @@ import (
 type crew struct {
 	t       *testing.T
 	network kfake.VirtualNetwork
+	cluster *kfake.Cluster
 	cfg     config.Config
 	cl      *kgo.Client
 	adm     *kadm.Client
@@ -67,6 +68,7 @@ func newCrew(t *testing.T, c oracle.Config, change func(*config.Config)) *crew {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
+	w.cluster = cluster
 	w.cfg.Kafka.Brokers, w.cfg.State.Dir, w.cfg.Outputs.ReplicationFactor = cluster.ListenAddrs(), "data", 1
 	w.cfg.Time.Clock, w.cfg.Cycle.Min, w.cfg.Shards = "manual", 0, c.Partitions
 	w.cfg.Group.SessionTimeout, w.cfg.Group.Heartbeat = config.Duration(3*time.Second), config.Duration(300*time.Millisecond)

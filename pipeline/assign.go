@@ -130,7 +130,9 @@ func (m *membership) removed(shards []int32, why string) {
 		}
 	}
 	m.mu.Unlock()
-	limit := time.After(2 * m.p.stuck)
+	limit := make(chan struct{})
+	dog := watch(2*m.p.stuck, func() { close(limit) })
+	defer dog.stop()
 	for _, a := range waits {
 		select {
 		case <-a.done:
@@ -250,27 +252,6 @@ func (m *membership) serve(soft, hard context.Context, id int32, poison *poisone
 		s.close(err)
 	}()
 	return s.run(soft, hard)
-}
-
-// reasonOf is a short word for metrics.
-func reasonOf(err error) string {
-	if stop, ok := errors.AsType[*stopError](err); ok {
-		return stop.reason
-	}
-	if _, ok := errors.AsType[*poisonError](err); ok {
-		return "poison"
-	}
-	switch {
-	case errors.Is(err, errFenced), errors.Is(err, kerr.ProducerFenced), errors.Is(err, kerr.InvalidProducerEpoch):
-		return "fenced"
-	case errors.Is(err, errDiverged):
-		return "diverged"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "timeout"
-	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed), errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.GroupAuthorizationFailed):
-		return "not_authorized"
-	}
-	return "error"
 }
 
 // run serves the group until ctx ends. The process stays a member when it stops: a restart within the session timeout

@@ -33,7 +33,7 @@ type clock struct {
 // anchor ties the brokers' clock to the machine's.
 type anchor struct {
 	broker time.Time // the brokers' time of a record of ours ...
-	local  time.Time // ... and the local (monotonic) instant at which it was known to be written: now is ahead by what a commit marker takes at most
+	local  time.Time // ... and a local (monotonic) instant at which it was surely written: now is never ahead
 }
 
 func (c *clock) anchor(broker, local time.Time) { c.last.Store(&anchor{broker, local}) }
@@ -86,20 +86,18 @@ func (c *clock) atLeast() state.Instant {
 	return state.Instant(t.UnixMilli())
 }
 
-// anchorAgain follows the brokers' clock: the monotonic one drifts, and stands still while a machine sleeps. The
-// greatest timestamp in our partition of the changelog is that of our last transaction.
+// anchorAgain follows the brokers' clock: the monotonic one drifts, and stands still while a machine sleeps. The last record
+// of our last transaction was stamped before that had ended. Its marker, which may come late, was not.
 func (s *shard) anchorAgain(ctx context.Context) {
 	if s.clock.kind != "broker" || s.ended.IsZero() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	topic := changelogTopic(s.p.cfg.App)
-	found, err := s.adm.ListMaxTimestampOffsets(ctx, topic)
-	if err != nil {
-		return // the next time
-	}
-	if last, ok := found.Lookup(topic, s.id); ok && last.Err == nil && last.Timestamp > 0 && last.Offset >= s.mark.Offset {
-		s.clock.anchor(time.UnixMilli(last.Timestamp), s.ended)
+	for r, err := range Committed(ctx, s.p.client, changelogTopic(s.p.cfg.App), s.id, s.tail, s.tail+1) {
+		if err == nil && r.Offset == s.tail { // or the next time
+			s.clock.anchor(r.Timestamp, s.ended)
+		}
+		return
 	}
 }

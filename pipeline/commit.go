@@ -129,11 +129,11 @@ func (s *shard) guarded(write func() error) error {
 }
 
 func (s *shard) within(limit time.Duration, what string, do func() error) error {
-	t := time.AfterFunc(limit, func() {
+	w := watch(limit, func() {
 		err := fmt.Errorf("shard %d: %s takes more than %v: is the disk full or broken?", s.id, what, limit)
 		s.p.setState(s.id, "disk_full", err)
 		s.p.fail(err)
 	})
-	defer t.Stop()
+	defer w.stop()
 	return do()
 }

@@ -129,44 +129,51 @@ func (s *shop) formerLeader(told *atomic.Bool) (used chan struct{}) {
 	return used
 }
 
-// TestFormerLeader: one who was cut off and does not know that there is another has less, under an older epoch. With skip nothing is
-// left behind on its word.
+// TestFormerLeader: one who was cut off and does not know that there is another has less, under an older epoch. On its word no shard
+// stops, and with skip nothing is left behind.
 func TestFormerLeader(t *testing.T) {
-	s := newShop(t)
-	for range 3 {
-		if err := s.cluster.MoveTopicPartition("purchases", 0, s.cluster.PartitionInfo("purchases", 0).Leader); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.start()
-	s.buy("o1")
-	s.buy("o2")
-	s.read(0, 1)
-	s.stop()
-	s.cfg.Inputs.Lost = "skip"
-	var told atomic.Bool
-	var once sync.Once
-	used := s.formerLeader(&told)
-	s.start(func(p *Pipeline) {
-		p.again = 50 * time.Millisecond
-		p.deps.Interrupt = func(id int32, step Step) error {
-			switch {
-			case step != AfterRestore:
-			case id == 0:
-				once.Do(func() { told.Store(true) })
-			default:
-				<-used
+	for _, mode := range []string{"stop", "skip"} {
+		t.Run(mode, func(t *testing.T) {
+			s := newShop(t)
+			for range 3 {
+				if err := s.cluster.MoveTopicPartition("purchases", 0, s.cluster.PartitionInfo("purchases", 0).Leader); err != nil {
+					t.Fatal(err)
+				}
 			}
-			return nil
-		}
-	})
-	s.buy("o3")
-	s.read(0, 1)
-	if got := s.letters(); len(got) != 0 {
-		t.Errorf("dead letters %v", got)
-	}
-	if n := s.orders(0); n != 3 {
-		t.Errorf("%d orders", n)
+			s.start()
+			s.buy("o1")
+			s.buy("o2")
+			s.read(0, 1)
+			s.stop()
+			s.cfg.Inputs.Lost = mode
+			var told atomic.Bool
+			var once sync.Once
+			used := s.formerLeader(&told)
+			s.start(func(p *Pipeline) {
+				p.again = 50 * time.Millisecond
+				p.deps.Interrupt = func(id int32, step Step) error {
+					switch {
+					case step != AfterRestore:
+					case id == 0:
+						once.Do(func() { told.Store(true) })
+					default:
+						<-used
+					}
+					return nil
+				}
+			})
+			s.buy("o3")
+			s.read(0, 1)
+			if got := s.letters(); len(got) != 0 {
+				t.Errorf("dead letters %v", got)
+			}
+			if n := s.orders(0); n != 3 {
+				t.Errorf("%d orders", n)
+			}
+			if n := len(s.log.lines("shard stopped")); n > 0 {
+				t.Errorf("a shard has stopped %d times", n)
+			}
+		})
 	}
 }
 

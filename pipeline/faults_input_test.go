@@ -203,7 +203,7 @@ func TestInputTailLost(t *testing.T) {
 			s.read(0, 1)
 			s.stop()
 			c.lose(s)
-			s.start()
+			s.start(func(p *Pipeline) { p.again = 50 * time.Millisecond })
 			s.stopped(0, "input_truncated", c.why)
 			s.read(1)
 		})

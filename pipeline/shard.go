@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/pipeline/transaction"
@@ -91,6 +92,27 @@ var (
 	errFenced   = errors.New("a newer owner has taken the shard")
 	errDiverged = errors.New("the store holds what the changelog does not")
 )
+
+// reasonOf is a short word for metrics.
+func reasonOf(err error) string {
+	if stop, ok := errors.AsType[*stopError](err); ok {
+		return stop.reason
+	}
+	if _, ok := errors.AsType[*poisonError](err); ok {
+		return "poison"
+	}
+	switch {
+	case errors.Is(err, errFenced), errors.Is(err, kerr.ProducerFenced), errors.Is(err, kerr.InvalidProducerEpoch):
+		return "fenced"
+	case errors.Is(err, errDiverged):
+		return "diverged"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed), errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.GroupAuthorizationFailed):
+		return "not_authorized"
+	}
+	return "error"
+}
 
 func transactionalID(app string, shard int32) string { return fmt.Sprintf("%s-%d", app, shard) }
 
@@ -214,7 +236,7 @@ func (s *shard) open() (err error) {
 }
 
 // resume turns the client from the changelog to the inputs, at the last checkpoint. Unless sure, it asks a second time before it
-// leaves anything behind on the word of a leader who may be none any more.
+// stops, or leaves anything behind, on the word of a leader who may be none any more.
 func (s *shard) resume(ctx context.Context, sure bool) error {
 	p := s.p
 	// Restoring may have taken long: an input that was made again meanwhile would be taken for the one that was.
@@ -230,8 +252,8 @@ func (s *shard) resume(ctx context.Context, sure bool) error {
 	if err != nil {
 		return err
 	}
-	if !sure && p.cfg.Inputs.Lost == "skip" && slices.ContainsFunc(missing, func(l lost) bool { return l.doubtful }) {
-		p.log.Warn("a leader of an input knows less than we have read: it is asked again before anything is left behind", "shard", s.id, "in", p.again)
+	if !sure && slices.ContainsFunc(missing, func(l lost) bool { return l.doubtful }) {
+		p.log.Warn("a leader of an input knows less than we have read: it is asked again before it is believed", "shard", s.id, "in", p.again)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
