@@ -171,6 +171,13 @@ func ends(ctx context.Context, cl *kgo.Client, topic string) (id string, first, 
 	if err != nil {
 		return "", 0, 0, err
 	}
+	is := topics[topic]
+	if errors.Is(is.Err, kerr.UnknownTopicOrPartition) {
+		return "", 0, 0, fmt.Errorf("it is missing: %w: run \"asiduo init\"", ErrNone)
+	}
+	if is.Err != nil {
+		return "", 0, 0, is.Err
+	}
 	starts, err := adm.ListStartOffsets(ctx, topic)
 	if err != nil {
 		return "", 0, 0, err
@@ -179,11 +186,10 @@ func ends(ctx context.Context, cl *kgo.Client, topic string) (id string, first, 
 	if err != nil {
 		return "", 0, 0, err
 	}
-	start, _ := starts.Lookup(topic, 0)
-	end, known := ends.Lookup(topic, 0)
-	err = errors.Join(start.Err, end.Err)
-	if !known || errors.Is(err, kerr.UnknownTopicOrPartition) {
-		return "", 0, 0, fmt.Errorf("it is missing: %w: run \"asiduo init\"", ErrNone)
+	start, began := starts.Lookup(topic, 0)
+	end, ended := ends.Lookup(topic, 0)
+	if err = errors.Join(start.Err, end.Err); err == nil && !(began && ended) { // it may have no leader for a moment
+		err = kerr.LeaderNotAvailable
 	}
-	return topics[topic].ID.String(), start.Offset, end.Offset, err
+	return is.ID.String(), start.Offset, end.Offset, err
 }

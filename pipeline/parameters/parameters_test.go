@@ -3,7 +3,9 @@ package parameters_test
 import (
 	"context"
 	"errors"
+	"net"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/asiduo/asiduo/pipeline/parameters"
 )
@@ -66,6 +69,51 @@ func TestRoundTrip(t *testing.T) {
 	set, err := parameters.Read(t.Context(), connect, "shop")
 	if err != nil || set.Epoch.Epoch != 4 || set.Epoch.Reset == nil || !reflect.DeepEqual(set.Epoch.Reset, under.Reset) {
 		t.Errorf("read %+v, %v", set, err)
+	}
+}
+
+// TestLeaderless: a topic whose leader is not known is not an empty one. A first version would take the place of the one that
+// is there.
+func TestLeaderless(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "shop.parameters"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	connect := func(more ...kgo.Opt) (*kgo.Client, error) {
+		return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, more...)...)
+	}
+	if err := publisher(t, connect).PublishEpoch(t.Context(), parameters.Epoch{Epoch: 1}); err != nil {
+		t.Fatal(err)
+	}
+	c.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := r.ResponseKind().(*kmsg.MetadataResponse)
+		b := kmsg.NewMetadataResponseBroker()
+		host, port, _ := net.SplitHostPort(c.ListenAddrs()[0])
+		n, _ := strconv.Atoi(port)
+		b.Host, b.Port = host, int32(n)
+		resp.Brokers = append(resp.Brokers, b)
+		for _, topic := range r.(*kmsg.MetadataRequest).Topics {
+			is := kmsg.NewMetadataResponseTopic()
+			is.Topic, is.TopicID, is.ErrorCode = topic.Topic, topic.TopicID, kerr.LeaderNotAvailable.Code
+			resp.Topics = append(resp.Topics, is)
+		}
+		return resp, nil, true
+	})
+	if set, err := parameters.Read(t.Context(), connect, "shop"); !errors.Is(err, kerr.LeaderNotAvailable) || errors.Is(err, parameters.ErrNone) {
+		t.Errorf("read %+v, %v", set, err)
+	}
+}
+
+// TestUnready: nothing is published for an application that was not set up, or seems so.
+func TestUnready(t *testing.T) {
+	p := publisher(t, broker(t))
+	if _, err := p.PublishRules(t.Context(), parameters.Rules{}, 0); !errors.Is(err, parameters.ErrNone) {
+		t.Errorf("rules: %v", err)
+	}
+	if _, err := p.PublishModel(t.Context(), parameters.Model{}, 0); !errors.Is(err, parameters.ErrNone) {
+		t.Errorf("model: %v", err)
 	}
 }
 

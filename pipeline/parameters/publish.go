@@ -77,8 +77,12 @@ func (p *Publisher) SetUp(ctx context.Context, epoch int, rules Rules, model Mod
 	return p.publish(ctx, rs...)
 }
 
-// PublishRules makes rules the newest version, and returns its number. ErrSame if the newest says the same.
+// PublishRules makes rules the newest version, and returns its number. ErrSame if the newest says the same, ErrNone if there is
+// none.
 func (p *Publisher) PublishRules(ctx context.Context, r Rules, now state.Instant) (uint32, error) {
+	if err := p.Set.Complete(); err != nil {
+		return 0, err
+	}
 	if err := r.follow(&p.Set, now); err != nil {
 		return 0, err
 	}
@@ -89,8 +93,12 @@ func (p *Publisher) PublishRules(ctx context.Context, r Rules, now state.Instant
 	return r.Version, p.publish(ctx, out)
 }
 
-// PublishModel makes a model the newest version, and returns its number. ErrSame if the newest says the same.
+// PublishModel makes a model the newest version, and returns its number. ErrSame if the newest says the same, ErrNone if there is
+// none.
 func (p *Publisher) PublishModel(ctx context.Context, m Model, now state.Instant) (uint32, error) {
+	if err := p.Set.Complete(); err != nil {
+		return 0, err
+	}
 	if err := m.follow(&p.Set, now); err != nil {
 		return 0, err
 	}
