@@ -288,7 +288,7 @@ func publish(t *testing.T, cfg config.Config, announce bool, dial kgo.Opt) error
 	t.Helper()
 	p, err := parameters.Open(t.Context(), pipeline.Connector(cfg.Kafka, dial), cfg.App)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer p.Close()
 	rules, err := pipeline.RulesOf(cfg)

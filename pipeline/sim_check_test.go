@@ -184,9 +184,11 @@ func (w *world) check() {
 	}
 	var looks []oracle.Look
 	horizons := map[string]int64{}
-	enc := w.newest()
+	set := w.published()
+	enc := events.New(w.cfg.App, w.c.Epoch, w.params(set, w.versions), w.cfg.Currency, w.cfg.Digits())
 	for s := range w.cfg.Shards {
-		l := w.checkChangelog(s, visible[place{w.cfg.App + ".changelog", s}])
+		l := w.checkChangelog(s, visible[place{w.cfg.App + ".changelog", s}], set)
+		w.checkPopulation(s, set, l.state)
 		looks = append(looks, l.looks...)
 		for at, h := range l.horizons {
 			horizons[at] = h
@@ -234,9 +236,9 @@ type told struct {
 }
 
 // checkChangelog holds a shard's committed changelog against what it promises.
-func (w *world) checkChangelog(s int32, rs []*kgo.Record) told {
+func (w *world) checkChangelog(s int32, rs []*kgo.Record, set *parameters.Set) told {
 	w.t.Helper()
-	l := told{state: map[string][]byte{}, horizons: map[string]int64{}}
+	l, before := told{state: map[string][]byte{}, horizons: map[string]int64{}}, map[string][]byte{}
 	wrong := func(check string, r *kgo.Record, format string, args ...any) {
 		w.t.Helper()
 		w.t.Errorf("[%s] changelog %d@%d: %s", check, s, r.Offset, fmt.Sprintf(format, args...))
@@ -272,9 +274,7 @@ func (w *world) checkChangelog(s int32, rs []*kgo.Record) told {
 			if c.Horizon > last.Horizon {
 				w.checkEarly(fmt.Sprintf("changelog %d@%d: horizon", s, r.Offset), s, int64(c.Horizon), c.Inputs[w.cfg.Inputs.Purchases].Next)
 			}
-			if last.Cycle > 0 && c.Versions != last.Versions {
-				l.looks = append(l.looks, w.adoption(last, c))
-			}
+			l.looks = append(l.looks, w.adoptions(&last, &c, set)...)
 			w.checkPositions(s, last, c, func(format string, args ...any) { wrong("positions", r, format, args...) })
 			for _, t := range touched {
 				var customer state.Customer
@@ -284,17 +284,22 @@ func (w *world) checkChangelog(s int32, rs []*kgo.Record) told {
 				if err := customer.Decode(t.Value); err != nil {
 					wrong("changelog", t, "%v", err)
 				}
+				if look, looked := w.moved(before[string(t.Key)], &last, &c, set); looked {
+					look.Customer = store.CustomerID(t.Key)
+					l.looks = append(l.looks, look)
+				}
 				if customer.Evaluated {
 					l.looks = append(l.looks, oracle.Look{Customer: store.CustomerID(t.Key), At: int64(customer.EvaluatedAt), Next: positions(c)})
 				}
 			}
 			touched, last = nil, c
+			clear(before)
 		default:
 			if owner == "" {
 				wrong("owner", r, "a record of a state before the first owner")
 			}
 			touched = append(touched, r)
-			l.state[string(r.Key)] = r.Value
+			before[string(r.Key)], l.state[string(r.Key)] = l.state[string(r.Key)], r.Value
 		}
 	}
 	if len(touched) > 0 {
@@ -320,23 +325,6 @@ func positions(c store.Checkpoint) map[string]map[int32]int64 {
 		all[topic] = in.Next
 	}
 	return all
-}
-
-// adoption is what the first checkpoint with other versions tells about all customers of the shard.
-func (w *world) adoption(last, c store.Checkpoint) oracle.Look {
-	w.t.Helper()
-	a, is := oracle.Adoption{Config: w.c, Cause: "model"}, c.Versions
-	a.Config.Rules, a.Config.Churn = w.rules[is.Rules-1], w.models[is.Model-1]
-	if is.Rules != last.Versions.Rules {
-		a.Cause, a.Announce = "rules", w.announced[fmt.Sprint("rules/", is.Rules)]
-	} else {
-		a.Announce = w.announced[fmt.Sprint("model/", is.Model)]
-	}
-	at := c.Horizon
-	if c.Sweep != nil {
-		at = c.Sweep.At
-	}
-	return oracle.Look{At: int64(at), Next: positions(last), Adopted: &a}
 }
 
 // ofEverybody makes each adoption one of every customer.
@@ -395,20 +383,6 @@ func (w *world) checkEarly(what string, s int32, at int64, next map[int32]int64)
 			return
 		}
 	}
-}
-
-// newest encodes what stands under the newest parameters.
-func (w *world) newest() *events.Encoder {
-	w.t.Helper()
-	set, err := parameters.Read(w.t.Context(), pipeline.Connector(w.cfg.Kafka, kgo.Dialer(w.network.DialContext)), w.cfg.App)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	params, err := pipeline.Parameters(w.cfg, &set, w.versions)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return events.New(w.cfg.App, w.c.Epoch, params, w.cfg.Currency, w.cfg.Digits())
 }
 
 // profiles are what the state in the changelog says of each customer, which must be what the topic of profiles says too.

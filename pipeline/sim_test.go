@@ -80,7 +80,7 @@ func TestSim(t *testing.T) {
 	}
 	for _, what := range always() {
 		// Some seeds come by a step or an answer or not, as goroutines interleave: a few of 200, many of 1,000.
-		rare := slices.ContainsFunc([]string{"kill at ", "power cut at ", "lost answer: ", "refused: "}, func(kind string) bool { return strings.HasPrefix(what, kind) })
+		rare := slices.ContainsFunc([]string{"kill at ", "power cut at ", "lost answer: ", "refused: ", "silence of somebody "}, func(kind string) bool { return strings.HasPrefix(what, kind) })
 		if seen[what] == 0 && (n >= 1000 || !rare) {
 			t.Errorf("[sometimes] never in %d seeds: %s", n, what)
 		}
@@ -122,7 +122,18 @@ func simulate(t *testing.T, seed uint64) *world {
 	silence := w.cfg.Time.Clock == "manual" && w.rng.IntN(2) == 0
 	w.note("seed %d: %d records, %d partitions, %d shards, cycles of %d, clock %s, kinds %v", seed, len(log), c.Partitions, w.cfg.Shards, w.cfg.Cycle.Records, w.cfg.Time.Clock, len(kinds))
 	pace := []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second}[w.rng.IntN(3)]
+	w.crowd()
+	if w.among.building { // there is a past
+		n := len(log) / 3
+		w.reach(log[:n])
+		w.write(log[:n])
+		log = log[n:]
+	}
 	w.start("a")
+	if w.among.amid {
+		w.endOpen()
+		w.read()
+	}
 	if len(kinds) == len(faults) {
 		w.refuse() // so that no kind of request is left out over the seeds
 	}
@@ -135,6 +146,9 @@ func simulate(t *testing.T, seed uint64) *world {
 		log = log[n:]
 		if silence && w.rng.IntN(3) == 0 {
 			w.moveClock()
+		}
+		if w.among.amid && w.among.rng.IntN(4) == 0 {
+			w.publish()
 		}
 		for range 1 + w.rng.IntN(2) {
 			time.Sleep(w.some(pace))
@@ -216,8 +230,9 @@ func (w *world) finish() {
 	// Somebody may have been fenced and not have known it. One more life in peace, and everything is settled.
 	w.note("once more")
 	w.start("a")
-	w.await("new parameters to be adopted", w.adopted)
 	w.read()
+	w.telling()
+	w.await("new parameters to be adopted", w.adopted)
 	time.Sleep(5 * time.Second) // markers of transactions come after the last records
 	for _, name := range slices.Sorted(maps.Keys(w.live)) {
 		w.stop(name)

@@ -57,9 +57,10 @@ type world struct {
 	rules      []oracle.Rules // by version, from 1 on
 	models     []oracle.Churn
 	announced  map[string]bool // by what is published
-	share      int             // bytes of the changelog written at once in a restore
-	moving     bool            // not everybody may have adopted it
-	meanwhile  []fault         // what may go wrong until then
+	among      variant
+	share      int     // bytes of the changelog written at once in a restore
+	moving     bool    // not everybody may have adopted it
+	meanwhile  []fault // what may go wrong until then
 	down       time.Duration
 	crashes    uint64
 
@@ -128,11 +129,8 @@ func newWorld(t *testing.T, seed uint64, c oracle.Config) *world {
 	}
 	w.record()
 	w.newCutting()
+	w.vary()
 	w.meanwhile = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.name == "new parameters" })
-	w.cfg.Time.Clock, w.cfg.Cycle.Min, w.cfg.State.Dir = "manual", 0, "data"
-	if seed%5 == 4 {
-		w.cfg.Time.Clock, w.cfg.Time.AnnounceLateOver = "broker", config.Duration(20*365*24*time.Hour)
-	}
 	w.cfg.Cycle.Records, w.cfg.Cycle.Timers = 1+w.rng.IntN(8), 1+w.rng.IntN(8)
 	w.share = []int{1 << 20, 1 << 20, 200, 20}[w.rng.IntN(4)]
 	w.cfg.Cycle.Sweep = []int{1, 1, 1, 3}[w.rng.IntN(4)] // most customers are moved one by one
@@ -355,10 +353,11 @@ func (w *world) instant() int64 {
 	return time.Now().UnixMilli()
 }
 
-// set moves the manual clock. Customers who are being moved to other parameters are moved before: it is not told what is
-// meanwhile looked at.
+// set moves the manual clock. Customers who are being moved to other parameters are moved before, unless all comes at once.
 func (w *world) set(now state.Instant) {
-	w.settleAdoption()
+	if !w.among.amid {
+		w.settleAdoption()
+	}
 	w.now = max(w.now, now)
 	w.clock.Set(w.now)
 }
@@ -379,7 +378,7 @@ func (w *world) start(name string, traps ...*trap) {
 	}
 	p := &process{w: w, name: name, disk: d, done: make(chan struct{}), traps: traps, panicked: map[string]int{}}
 	p.net = newCable(w.network.DialContext, func(key kmsg.Key) { w.hit("lost answer: " + key.Name()) })
-	pipe, err := pipeline.New(w.cfg, pipeline.Deps{
+	pipe, err := pipeline.New(w.file(), pipeline.Deps{
 		Log: slog.New(&logger{w: w, name: name}), Registry: prometheus.NewRegistry(), FS: d, Manual: &w.clock,
 		Client:    []kgo.Opt{kgo.Dialer(p.net.dial), kgo.WithHooks(sendings{w.hit})},
 		Interrupt: func(_ int32, at pipeline.Step) error { return p.at(at) },
@@ -403,6 +402,9 @@ func (w *world) start(name string, traps ...*trap) {
 
 // at is called by the shards between steps.
 func (p *process) at(step pipeline.Step) error {
+	if p.w.among.amid && step == pipeline.BeforeProduce {
+		time.Sleep(100 * time.Millisecond) // so that records come while customers are still moved
+	}
 	p.mu.Lock()
 	var sprung *trap
 	for i, t := range p.traps {

@@ -52,11 +52,11 @@ type Look struct {
 	Adopted  *Adoption                  // if this is no look but an adoption at At
 }
 
-// Adoption is the change of a customer's rules or churn model to those of another configuration, which must be equal in
-// everything else, the window included.
+// Adoption is the change of a customer's rules, cuts or churn model to those of another configuration, which must be equal
+// in everything else, the window included; or with the cause "live" that of live_from alone, which is no evaluation.
 type Adoption struct {
 	Config   Config
-	Cause    string // rules or model
+	Cause    string // rules, cuts, model or live
 	Announce bool
 }
 
@@ -219,7 +219,7 @@ func (c *customer) play(until int64) {
 // adopt plays silence under the former plan and evaluates the customer once under the new one. That is no look: what
 // comes late afterwards is evaluated as if there had been no adoption.
 func (c *customer) adopt(p *plan, at int64, a *Adoption) {
-	if c.known {
+	if c.known && a.Cause != "live" {
 		at = max(at, c.evaluatedAt)
 		c.play(at)
 		c.plan, c.adoptedAt = p, at
