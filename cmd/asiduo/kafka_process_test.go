@@ -5,8 +5,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -14,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -35,17 +38,31 @@ func binary(t testing.TB) string {
 	return at
 }
 
-// freeAddress is a loopback address where nobody listens, below the ports that outgoing connections take.
+// freeAddress is a loopback address where nobody listens, below the ports that outgoing connections take. It is held
+// for the cluster of these tests, also while nobody listens there, in the way of kafka.sh's hold_ports: neither the
+// cluster nor tests that run on the same machine take it. "kafka.sh stop" lets it go.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
-		if err == nil {
+	run := os.Getenv("ASIDUO_KAFKA_RUN")
+	if run == "" {
+		t.Fatal("ASIDUO_KAFKA_RUN is not set: run make kafka-test")
+	}
+	held := fmt.Sprintf("/tmp/asiduo-ports-%d", os.Getuid())
+	for range 5000 {
+		port := 20000 + rand.IntN(12000)
+		err := os.Symlink(run, filepath.Join(held, strconv.Itoa(port)))
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			defer func() { _ = l.Close() }()
 			return l.Addr().String()
 		}
 	}
-	t.Fatal("no free port")
+	t.Fatalf("no free port; links in %s hold them", held)
 	return ""
 }
 

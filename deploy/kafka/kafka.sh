@@ -28,6 +28,7 @@ secure=${KAFKA_SECURE:-0}
 n=${KAFKA_BROKERS:-1}
 links=${KAFKA_LINKS:-0}
 user=test password=test-secret
+held=/tmp/asiduo-ports-$UID # not in TMPDIR: everybody on the machine has to look at the same place
 
 say() { echo "kafka.sh: $*" >&2; }
 die() { say "$@"; exit 1; }
@@ -79,7 +80,7 @@ warm() {
     exec 9>&-
     run=$(mktemp -d "${TMPDIR:-/tmp}/kafka.XXXXXX") n=1 secure=0 made=0
     tmp="$libs/.classes.$$.jsa"
-    trap 'halt 1 now; rm -rf "$run" "$tmp"' EXIT
+    trap 'halt 1 now; release_ports; rm -rf "$run" "$tmp"' EXIT
     share=(-Xshare:auto "-XX:ArchiveClassesAtExit=$tmp")
     cluster >/dev/null
     halt 1
@@ -92,15 +93,37 @@ warm() {
 # An id with neither - nor _: one that begins with - is taken for an option.
 new_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '='; }
 
-# free_ports sets ports to $1 distinct loopback ports where nobody listens, below the usual ephemeral range: above it,
-# an outgoing connection of any process may take the port before the broker does.
-free_ports() {
-  local p; ports=()
+# hold_ports sets ports to $1 distinct loopback ports where nobody listens, below the usual ephemeral range: above it,
+# an outgoing connection of any process may take the port before the broker does. Each is held for this cluster until
+# stop, also while nobody listens there, by a link from its number to $run: making one is atomic, and fails if there is
+# one. cmd/asiduo's tests hold theirs for the cluster in the same way (freeAddress).
+hold_ports() {
+  local p t=0; ports=()
+  mkdir -p "$held"
+  forget_ports
   while [ ${#ports[@]} -lt "$1" ]; do
+    t=$((t + 1)); [ "$t" -le 5000 ] || die "no free ports; links in $held hold them"
     p=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
-    case " ${ports[*]-} " in *" $p "*) continue ;; esac
+    ln -sn "$run" "$held/$p" 2>/dev/null || continue
+    # One where somebody listens stays held too: it is of no use to anybody else.
     if ! (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null; then ports+=("$p"); fi
   done
+}
+
+# forget_ports lets go what clusters hold that are gone. One at a time: between the look of another and its removal, the
+# port may be somebody's again.
+forget_ports() {
+  local l
+  if [ -L "$held/sweep" ] && ! [ -e "$held/sweep/cluster" ]; then rm -f "$held/sweep"; fi
+  ln -sn "$run" "$held/sweep" 2>/dev/null || return 0
+  for l in "$held"/[0-9]*; do if [ -L "$l" ] && ! [ -e "$l/cluster" ]; then rm -f "$l"; fi; done
+  rm -f "$held/sweep"
+}
+
+# release_ports lets go what this cluster holds; while it does, the cluster must still be there.
+release_ports() {
+  local l
+  for l in "$held"/[0-9]* "$held/sweep"; do if [ -L "$l" ] && [ "$l" -ef "$run" ]; then rm -f "$l"; fi; done
 }
 controller_port() { echo "${ports[0]}"; }
 plain_port() { echo "${ports[$1]}"; }
@@ -211,14 +234,17 @@ halt() {
   die "process $p of node $i does not end"
 }
 halt_all() { local f; for f in "$run"/*.pid; do if [ -f "$f" ]; then halt "$(basename "$f" .pid)" now; fi; done; }
-wipe() { rm -rf "$run"/data* "$run"/*.properties "$run"/*.format "$run"/*.pid "$run/b.p12" "$run/ca.pem" "$run/cluster"; }
+wipe() {
+  release_ports
+  rm -rf "$run"/data* "$run"/*.properties "$run"/*.format "$run"/*.pid "$run/b.p12" "$run/ca.pem" "$run/cluster"
+}
 
 # cluster starts n brokers in $run. A port lost to another process between looking and binding is a reason to try again.
 cluster() {
   local i try failed
   for try in 1 2 3 4 5; do
-    free_ports $((1 + 2 * n + 2 * n * links)); cluster_id=$(new_id); failed=0
-    echo "made=$made" >"$run/cluster"
+    echo "made=$made" >"$run/cluster" # before ports are held, which are let go when it is missing
+    hold_ports $((1 + 2 * n + 2 * n * links)); cluster_id=$(new_id); failed=0
     if [ "$secure" = 1 ]; then make_keys; fi
     local jobs=()
     for ((i = 1; i <= n; i++)); do config "$i"; format "$i" & jobs+=($!); done
