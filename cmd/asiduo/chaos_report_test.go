@@ -166,11 +166,11 @@ type diary struct {
 func (a *arena) readLogs() diary {
 	g := diary{map[string]int{}, map[string]int{}, map[string]int{}, nil, 0}
 	for _, v := range a.all {
-		for _, words := range v.exits {
-			if reachless(words) {
+		for _, e := range v.exits {
+			if e.reachless() {
 				g.exits["no broker reachable at the start"]++
 			} else {
-				g.bad = append(g.bad, v.name+" ended: "+words)
+				g.bad = append(g.bad, v.name+" ended: "+e.String())
 			}
 		}
 		f, err := os.Open(v.log)

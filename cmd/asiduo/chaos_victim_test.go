@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,7 +27,8 @@ type victim struct {
 	mu        sync.Mutex // held while the process is not to be started by supervise
 	instances map[string]bool
 	copies    []string
-	exits     []string // why it ended by itself
+	exits     []ending      // by itself
+	quitting  time.Duration // what quit took
 }
 
 func newVictim(t testing.TB, w *world, name string, net *network) *victim {
@@ -59,23 +59,13 @@ func (v *victim) supervise(done <-chan struct{}) {
 		if v.cmd != nil {
 			select {
 			case <-v.ended:
-				v.exits = append(v.exits, v.lastWords())
+				v.exits = append(v.exits, v.ending())
 				v.start()
 			default:
 			}
 		}
 		v.mu.Unlock()
 	}
-}
-
-// lastWords is the last line of the process's log.
-func (v *victim) lastWords() string {
-	text, err := os.ReadFile(v.log)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return lines[len(lines)-1]
 }
 
 // know notes who the process is in the group, before its directory goes and when all is over.
@@ -132,17 +122,22 @@ func (v *victim) terminate(away time.Duration) error {
 // quit stops the process. How it ended is noted if it did so before, or not as it should.
 func (v *victim) quit() error {
 	v.know()
-	select {
-	case <-v.ended: // by itself, before
-		v.exits = append(v.exits, v.lastWords())
+	v.quitting = 0
+	asked := time.Now()
+	err := v.cmd.Process.Signal(syscall.SIGTERM)
+	if errors.Is(err, os.ErrProcessDone) { // by itself, before
+		<-v.ended
+		v.exits = append(v.exits, v.ending())
 		return nil
-	default:
 	}
-	v.signal(syscall.SIGTERM)
+	if err != nil {
+		return err
+	}
 	select {
 	case <-v.ended:
-		if v.err != nil {
-			v.exits = append(v.exits, v.lastWords())
+		v.quitting = time.Since(asked)
+		if e := v.ending(); v.err != nil && !e.early() {
+			v.exits = append(v.exits, e)
 		}
 		return nil
 	case <-time.After(45 * time.Second):
@@ -161,17 +156,6 @@ func (v *victim) freeze(d time.Duration) {
 	_ = v.cmd.Process.Signal(syscall.SIGSTOP)
 	time.Sleep(d)
 	_ = v.cmd.Process.Signal(syscall.SIGCONT)
-}
-
-// reachless says whether somebody has given up because no broker could be reached when the process started, which is
-// what it promises to say.
-func reachless(words string) bool {
-	for _, s := range []string{"no broker reachable", "no answer from the brokers", "hang up at once"} {
-		if strings.Contains(words, s) {
-			return true
-		}
-	}
-	return false
 }
 
 // fault is something that happens, once it has.

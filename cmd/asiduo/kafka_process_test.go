@@ -75,6 +75,8 @@ type process struct {
 	log    string
 
 	cmd   *exec.Cmd
+	began time.Time
+	from  int64 // where in the log what it says begins
 	ended chan struct{}
 	err   error // of the process, when it has ended
 }
@@ -122,12 +124,15 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
+	if p.from, err = log.Seek(0, io.SeekEnd); err != nil {
+		p.t.Fatal(err)
+	}
 	cmd, ended := exec.Command(p.binary, "run", "-c", p.file), make(chan struct{})
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd, p.ended = cmd, ended
+	p.cmd, p.ended, p.began = cmd, ended, time.Now()
 	go func() { defer close(ended); p.err = cmd.Wait() }()
 }
 
