@@ -4,14 +4,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -159,55 +154,6 @@ func (a *arena) network(v *victim, p planned) {
 		time.Sleep(between(50*time.Millisecond, 5*time.Second, p.long))
 		each(func(p *proxy) { p.cut(); p.deaf.Store(false) })
 	}
-}
-
-// inflictBroker kills or freezes a broker. One of three at a time: with two left everything must go on.
-func (a *arena) inflictBroker(p planned) bool {
-	if !a.broker.TryLock() {
-		return false
-	}
-	node := strconv.Itoa(1 + p.process%a.brokers)
-	a.busy.Go(func() {
-		defer a.broker.Unlock()
-		a.note(p.kind, "broker "+node, false)
-		if p.kind == "broker-freeze" {
-			pid, err := brokerPID(node)
-			if err != nil {
-				a.t.Error(err)
-				return
-			}
-			_ = syscall.Kill(pid, syscall.SIGSTOP)
-			time.Sleep(between(time.Second, 8*time.Second, p.long))
-			_ = syscall.Kill(pid, syscall.SIGCONT)
-		} else {
-			if err := runKafka("kill", node); err != nil {
-				a.t.Error(err)
-			}
-			time.Sleep(between(0, 4*time.Second, p.long))
-			if err := runKafka("restart", node); err != nil {
-				a.t.Errorf("the broker does not come back: %v", err)
-			}
-		}
-		time.Sleep(between(4*time.Second, 10*time.Second, p.long))
-	})
-	return true
-}
-
-func brokerPID(node string) (int, error) {
-	b, err := os.ReadFile(filepath.Join(os.Getenv("ASIDUO_KAFKA_RUN"), node+".pid"))
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(strings.TrimSpace(string(b)))
-}
-
-// runKafka is kafkaScript for goroutines that are not the test's.
-func runKafka(what, node string) error {
-	cmd := exec.Command("bash", filepath.Join("..", "..", "deploy", "kafka", "kafka.sh"), what, os.Getenv("ASIDUO_KAFKA_RUN"), node)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("kafka.sh %s %s: %w\n%s", what, node, err, out)
-	}
-	return nil
 }
 
 // written notes what a loader has got acknowledged.

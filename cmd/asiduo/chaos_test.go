@@ -117,6 +117,7 @@ func newArena(t testing.TB, w *world, brokers int) *arena {
 	if len(links) != 3 {
 		t.Fatalf("ASIDUO_LINKS has %d links, 3 are needed: run make chaos", len(links))
 	}
+	t.Cleanup(a.brokersLive)
 	for i, link := range links {
 		a.all = append(a.all, newVictim(t, w, string(rune('a'+i)), newNetwork(t, link)))
 	}
