@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,7 +45,8 @@ type shardTail struct {
 	last   store.Checkpoint
 	owners []ownership
 	cycles []cycleSeen
-	values map[string][]valueAt // by key
+	values map[string][]valueAt // by key, committed
+	open   map[int64][]writing  // by producer, what is not decided; who reads only what is committed needs none
 	gaps   int                  // places where compaction was faster than the tail
 	missed []uint64             // cycles that were not seen, of those that are committed
 	tries  uint64               // the cycle of the last checkpoint, which is not decided; 0 if there is none
@@ -70,6 +72,12 @@ type valueAt struct {
 	value  string
 }
 
+// writing is a record of a transaction.
+type writing struct {
+	key string
+	valueAt
+}
+
 // tailed are the topics that shards write.
 func tailed(w *world) []string {
 	topics := []string{w.cfg.App + ".changelog"}
@@ -86,7 +94,7 @@ func newTail(t testing.TB, w *world, committed bool) *tail {
 		shards: make([]shardTail, worldShards), told: map[string]int64{}, dead: map[string]bool{},
 	}
 	for i := range l.shards {
-		l.shards[i].values, l.shards[i].done = map[string][]valueAt{}, map[uint64]bool{}
+		l.shards[i].values, l.shards[i].done, l.shards[i].open = map[string][]valueAt{}, map[uint64]bool{}, map[int64][]writing{}
 	}
 	opts, err := pipeline.ClientOptions(w.cfg.Kafka)
 	if err != nil {
@@ -196,12 +204,10 @@ func (l *tail) changelog(s *shardTail, r *kgo.Record, gap bool) {
 	if gap && !l.committed { // whoever reads only what is committed sees gaps where there was more
 		s.gaps++
 		s.owner = ""
+		clear(s.open) // a marker may have been among what is missing
 	}
 	if r.Attrs.IsControl() {
-		if commit := r.Key[3] == 1; commit && !l.committed && s.tries > 0 {
-			s.done[s.tries] = true
-		}
-		s.tries = 0
+		s.decide(r.ProducerID, r.Key[3] == 1 && !l.committed)
 		return
 	}
 	where := fmt.Sprintf("changelog %d@%d", r.Partition, r.Offset)
@@ -229,10 +235,50 @@ func (l *tail) changelog(s *shardTail, r *kgo.Record, gap bool) {
 		l.checkpoint(s, where, &c)
 		s.cycles = append(s.cycles, cycleSeen{r.Timestamp, c.Owner})
 	default:
+		v := writing{string(r.Key), valueAt{r.Offset, string(r.Value)}}
 		if l.committed {
-			s.values[string(r.Key)] = append(s.values[string(r.Key)], valueAt{r.Offset, string(r.Value)})
+			s.values[v.key] = append(s.values[v.key], v.valueAt)
+		} else {
+			s.open[r.ProducerID] = append(s.open[r.ProducerID], v)
 		}
 	}
+}
+
+// decide ends what is open of a producer.
+func (s *shardTail) decide(producer int64, commit bool) {
+	if commit {
+		for _, v := range s.open[producer] {
+			s.values[v.key] = append(s.values[v.key], v.valueAt)
+		}
+		if s.tries > 0 {
+			s.done[s.tries] = true
+		}
+	}
+	delete(s.open, producer)
+	s.tries = 0
+}
+
+// add takes over values that another tail has seen: each may have been overtaken by the cleaner where the other was not.
+func (l *tail) add(other *tail) {
+	for i := range l.shards {
+		values := l.shards[i].values
+		for key, more := range other.shards[i].values {
+			all := slices.Concat(values[key], more)
+			slices.SortFunc(all, func(a, b valueAt) int { return cmp.Compare(a.offset, b.offset) })
+			values[key] = slices.CompactFunc(all, func(a, b valueAt) bool { return a.offset == b.offset })
+		}
+	}
+}
+
+// bytes is the most that a restore can have had to write, with a timer for each record and a mark for each cycle.
+func (s *shardTail) bytes() int {
+	n := len(s.cycles) << 10
+	for key, all := range s.values {
+		for _, v := range all {
+			n += len(key) + len(v.value) + 64
+		}
+	}
+	return n
 }
 
 func (l *tail) checkpoint(s *shardTail, where string, c *store.Checkpoint) {
