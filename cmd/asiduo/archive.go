@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +15,7 @@ import (
 	"github.com/asiduo/asiduo/pipeline"
 	"github.com/asiduo/asiduo/sinks/archive"
 	"github.com/asiduo/asiduo/state"
+	"github.com/asiduo/asiduo/state/store"
 )
 
 // archiver writes snapshots while the stream runs.
@@ -28,14 +28,15 @@ type archiver struct {
 	customers *prometheus.GaugeVec // in the last published one, by segment
 	failed    prometheus.Counter
 
-	published state.Instant // the last snapshot that was published
-	writing   sync.Mutex    // one that is asked for and one that is due would mix their parts
+	published state.Instant // the last snapshot that was found published
+	idle      time.Duration // in which nothing may happen to a snapshot that somebody waits for
+	turn      chan struct{} // of one who writes a part: each takes the memory of a row group
 }
 
 // newArchiver has metrics if snapshots are due by themselves.
 func newArchiver(cfg config.Config, pipe *pipeline.Pipeline, reg prometheus.Registerer, log *slog.Logger) *archiver {
 	a := &archiver{
-		cfg: cfg, pipe: pipe, log: log,
+		cfg: cfg, pipe: pipe, log: log, turn: make(chan struct{}, 1), idle: time.Minute,
 		due: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "asiduo_snapshot_due_timestamp_seconds", Help: "Instant of the snapshot that should be there by now.",
 		}),
@@ -68,44 +69,83 @@ func dayOf(cfg config.Config, at state.Instant) (string, error) {
 	return time.UnixMilli(int64(at)).In(zone).Format(time.DateOnly), nil
 }
 
-// write writes the parts of this process' shards as of an instant, each from the first state that has reached it, and
-// publishes the snapshot if all shards have theirs. It returns the files written.
-func (a *archiver) write(ctx context.Context, at state.Instant) (files []string, err error) {
-	day, err := dayOf(a.cfg, at)
-	if err != nil {
-		return nil, err
+func (a *archiver) info() archive.Info { return archiveInfo(a.cfg, a.pipe.Epoch(), a.pipe.Shards()) }
+
+// fill writes the parts that are missing in a snapshot, of those shards of this process that have reached its instant, and
+// publishes it when all are there and shard 0 is ours.
+func (a *archiver) fill(ctx context.Context, s archive.Stage) error {
+	info := a.info()
+	is, err := archive.Look(a.cfg.Archive.Dir, s.Day, s.AsOf, info)
+	if !is.Open || err != nil {
+		return err
 	}
-	a.writing.Lock()
-	defer a.writing.Unlock()
-	info := archiveInfo(a.cfg, a.pipe.Epoch(), a.pipe.Shards())
-	for _, s := range a.pipe.Status() {
-		if s.State != "running" {
-			return files, fmt.Errorf("snapshot: shard %d is %s", s.Shard, s.State)
+	status := a.pipe.Status()
+	for _, shard := range status {
+		if shard.State != "running" || shard.Horizon < s.AsOf || !slices.Contains(is.Missing, shard.Shard) {
+			continue
 		}
-		part, err := a.part(ctx, day, s.Shard, at, info)
-		if err != nil {
-			return files, fmt.Errorf("snapshot of shard %d: %w", s.Shard, err)
+		if err := a.part(ctx, s, shard.Shard, info); err != nil {
+			return fmt.Errorf("snapshot of shard %d: %w", shard.Shard, err)
 		}
-		files = append(files, filepath.Join(a.cfg.Archive.Dir, filepath.FromSlash(part.File)))
 	}
-	_, err = archive.Publish(ctx, a.cfg.Archive.Dir, day, at, info)
-	return files, err
+	if !slices.ContainsFunc(status, func(s pipeline.ShardStatus) bool { return s.Shard == 0 }) {
+		return nil
+	}
+	if err := a.await(ctx); err != nil {
+		return err
+	}
+	defer func() { <-a.turn }()
+	whole, err := archive.Publish(ctx, a.cfg.Archive.Dir, s.Day, s.AsOf, info)
+	if whole {
+		a.log.Info("snapshot published", "day", s.Day)
+	}
+	return err
 }
 
-func (a *archiver) part(ctx context.Context, day string, shard int32, at state.Instant, info archive.Info) (archive.Part, error) {
-	v, err := a.pipe.ViewAt(ctx, shard, at)
-	if err != nil {
-		return archive.Part{}, err
+// await waits for the turn as long as the context lives.
+func (a *archiver) await(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case a.turn <- struct{}{}:
+		return nil
 	}
-	part, err := archive.WritePart(ctx, a.cfg.Archive.Dir, day, shard, at, v, info)
-	return part, errors.Join(err, v.Close())
 }
 
-// run writes the snapshot that is due, again and again. Each process writes the parts of its own shards; whoever serves
-// shard 0 publishes when all are there.
+// part writes the part of a shard that has reached the instant. The view comes before the turn, so that a shard whose
+// cycles do not go on holds up nobody.
+func (a *archiver) part(ctx context.Context, s archive.Stage, shard int32, info archive.Info) (err error) {
+	soon, cancel := context.WithTimeout(ctx, 10*time.Second)
+	v, err := a.pipe.ViewAt(soon, shard, s.AsOf)
+	cancel()
+	if err != nil {
+		if ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrClosed)) {
+			return nil // next time, or by the next owner
+		}
+		return err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	if err := a.await(ctx); err != nil {
+		return err
+	}
+	defer func() { <-a.turn }()
+	if is, err := archive.Look(a.cfg.Archive.Dir, s.Day, s.AsOf, info); err != nil || !slices.Contains(is.Missing, shard) {
+		return err // who had the turn before us has written it
+	}
+	part, err := archive.WritePart(ctx, a.cfg.Archive.Dir, s.Day, shard, s.AsOf, v, info)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, store.ErrClosed) {
+		return nil // it is whole meanwhile, or nothing will come of it; or the shard has another owner
+	}
+	if err == nil {
+		a.log.Info("snapshot written", "shard", shard, "file", part.File, "rows", part.Rows, "bytes", part.Bytes)
+	}
+	return err
+}
+
+// run writes the snapshot that is due and those that somebody has asked for, here or at another process. Each process writes the
+// parts of its own shards; whoever serves shard 0 publishes when all are there.
 func (a *archiver) run(ctx context.Context) error {
-	every := a.cfg.Archive.Every.Std()
-	if a.cfg.Archive.Dir == "" || every == 0 {
+	if a.cfg.Archive.Dir == "" {
 		return nil
 	}
 	zone, err := time.LoadLocation(a.cfg.Time.Zone)
@@ -114,7 +154,7 @@ func (a *archiver) run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
-	done, told := map[int32]state.Instant{}, time.Time{}
+	told := time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -122,10 +162,14 @@ func (a *archiver) run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now, known := a.pipe.Now()
-		if !known {
+		if !known || a.pipe.Shards() == 0 {
 			continue
 		}
-		if err := a.round(ctx, lastDue(now, every, zone), done); err != nil && ctx.Err() == nil {
+		due := state.Never
+		if every := a.cfg.Archive.Every.Std(); every != 0 {
+			due = lastDue(now, every, zone)
+		}
+		if err := a.round(ctx, due); err != nil && ctx.Err() == nil {
 			a.failed.Inc()
 			if time.Since(told) > time.Minute {
 				told = time.Now()
@@ -142,74 +186,44 @@ func lastDue(now state.Instant, every time.Duration, zone *time.Location) state.
 	return state.Instant(midnight.Add(t.Sub(midnight).Truncate(every)).UnixMilli())
 }
 
-// round writes what is missing of the snapshot as of an instant.
-func (a *archiver) round(ctx context.Context, at state.Instant, done map[int32]state.Instant) error {
-	day, err := dayOf(a.cfg, at)
-	if err != nil {
-		return err
-	}
-	a.due.Set(float64(at) / 1000)
-	a.writing.Lock()
-	defer a.writing.Unlock()
-	info := archiveInfo(a.cfg, a.pipe.Epoch(), a.pipe.Shards())
-	status := a.pipe.Status()
-	first := slices.ContainsFunc(status, func(s pipeline.ShardStatus) bool { return s.Shard == 0 })
-	// One that somebody has asked for since is newer, and is not taken back for the one that was due.
-	if m, err := archive.ReadManifest(a.cfg.Archive.Dir, day); err == nil && m.AsOf > at && m.App == info.App && m.Epoch == info.Epoch && m.Shards == info.Shards {
-		if !first || a.published >= m.AsOf {
-			return nil
-		}
-		a.published = m.AsOf
-		return a.tell(day, m.AsOf)
-	}
-	for _, s := range status {
-		if s.State != "running" || done[s.Shard] >= at {
-			continue
-		}
-		if there, err := archive.Has(ctx, a.cfg.Archive.Dir, day, s.Shard, at, info); err != nil {
+// round begins the snapshot that is due, and writes what is missing of all that are begun.
+func (a *archiver) round(ctx context.Context, due state.Instant) (err error) {
+	day := ""
+	if due != state.Never {
+		if day, err = dayOf(a.cfg, due); err != nil {
 			return err
-		} else if there { // the owner before us has written it
-			done[s.Shard] = at
-			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-		part, err := a.part(ctx, day, s.Shard, at, info)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("shard %d: %w", s.Shard, err)
+		a.due.Set(float64(due) / 1000)
+		// One that somebody has asked for since is newer, and is not taken back for the one that was due.
+		if err = archive.Begin(a.cfg.Archive.Dir, day, due, a.info()); errors.Is(err, archive.ErrOlder) {
+			err = nil
 		}
-		done[s.Shard] = at
-		a.log.Info("snapshot written", "shard", s.Shard, "file", part.File, "rows", part.Rows, "bytes", part.Bytes)
 	}
-	if !first || a.published >= at {
-		return nil
+	pending, found := archive.Pending(a.cfg.Archive.Dir, a.info())
+	err = errors.Join(err, found)
+	for _, s := range pending {
+		if failed := a.fill(ctx, s); !errors.Is(failed, archive.ErrOlder) {
+			err = errors.Join(err, failed)
+		}
 	}
-	whole, err := archive.Publish(ctx, a.cfg.Archive.Dir, day, at, info)
-	if !whole || err != nil {
-		return err
+	if due != state.Never {
+		a.tell(day, due)
 	}
-	a.published = at
-	a.log.Info("snapshot published", "day", day)
-	return a.tell(day, at)
+	return err
 }
 
-// tell tells what is in a published snapshot.
-func (a *archiver) tell(day string, at state.Instant) error {
-	m, err := archive.ReadManifest(a.cfg.Archive.Dir, day)
-	if err != nil {
-		return err
+// tell tells what is published of the day of the snapshot that is due.
+func (a *archiver) tell(day string, due state.Instant) {
+	m, ok := archive.Published(a.cfg.Archive.Dir, day, a.info())
+	switch {
+	case ok && m.AsOf != a.published:
+		a.customers.Reset()
+		for segment, n := range m.Segments {
+			a.customers.WithLabelValues(segment).Set(float64(n))
+		}
+	case ok || a.published < due: // known; or not there yet, and the one before is
+		return
 	}
-	a.last.Set(float64(at) / 1000)
-	a.customers.Reset()
-	for segment, n := range m.Segments {
-		a.customers.WithLabelValues(segment).Set(float64(n))
-	}
-	return nil
-}
-
-// snapshot writes the state of every shard as Parquet below dir.
-func (r *rehearsal) snapshot(ctx context.Context, dir string, at state.Instant) ([]string, error) {
-	cfg := r.cfg
-	cfg.Archive.Dir = dir
-	return (&archiver{cfg: cfg, pipe: r.pipe}).write(ctx, at)
+	a.published = m.AsOf // or 0: somebody has taken it away
+	a.last.Set(float64(a.published) / 1000)
 }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -20,8 +19,6 @@ import (
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/sinks/api"
-	"github.com/asiduo/asiduo/sinks/archive"
-	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
 )
 
@@ -249,92 +246,4 @@ func (w *plainResponse) serve(h http.Handler, req *http.Request) (err error) {
 		return nil
 	}
 	return fmt.Errorf("%s: %s", http.StatusText(w.status), strings.TrimSpace(w.fault.String()))
-}
-
-func newSnapshot() *cobra.Command {
-	var file, at string
-	cmd := &cobra.Command{
-		Use:   "snapshot -c FILE",
-		Short: "Write a Parquet snapshot now",
-		Long: `snapshot makes the instance that runs with this configuration (admin.listen) write the customers of its shards as Parquet
-below archive.dir, as of now, from a consistent view and without stopping the stream, and prints the files. If none runs, the data directory
-is read. With several instances, ask each.`,
-		Example: "  asiduo snapshot -c asiduo.yaml",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(file)
-			if err != nil {
-				return err
-			}
-			if cfg.Archive.Dir == "" {
-				return usageError{errors.New("archive.dir is empty: say where snapshots go")}
-			}
-			now := time.Now()
-			if at != "" {
-				if now, err = time.Parse(time.RFC3339, at); err != nil {
-					return usageError{fmt.Errorf("--as-of %q is not a time such as 2026-06-01T00:00:00Z", at)}
-				}
-			}
-			path := "/v1/snapshot"
-			if at != "" {
-				path += "?as_of=" + url.QueryEscape(now.UTC().Format(time.RFC3339))
-			}
-			var answer strings.Builder
-			err = ask(cmd.Context(), cfg, http.MethodPost, path, &answer)
-			if err == nil {
-				return printPaths(cmd.OutOrStdout(), answer.String())
-			}
-			if !errors.Is(err, errNotRunning) {
-				return err
-			}
-			return snapshotOffline(cmd.Context(), cfg, state.Instant(now.UnixMilli()), cmd.OutOrStdout())
-		},
-	}
-	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&at, "as-of", "", "instant of the snapshot (RFC 3339); default: now")
-	return cmd
-}
-
-// printPaths prints the files that a running instance has written as those of a stopped one are printed.
-func printPaths(out io.Writer, answer string) error {
-	var written struct {
-		Paths []string `json:"paths"`
-	}
-	if err := json.Unmarshal([]byte(answer), &written); err != nil {
-		return err
-	}
-	for _, path := range written.Paths {
-		fmt.Fprintln(out, path)
-	}
-	return nil
-}
-
-func snapshotOffline(ctx context.Context, cfg config.Config, at state.Instant, out io.Writer) (err error) {
-	o, err := openOffline(cfg)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
-	day, err := dayOf(cfg, at)
-	if err != nil {
-		return err
-	}
-	made, err := o.made()
-	if err != nil {
-		return err
-	}
-	info := archiveInfo(cfg, made.Epoch, made.Shards)
-	for shard := range o.stores {
-		v, err := o.view(cfg, shard)
-		if err != nil {
-			return err
-		}
-		part, err := archive.WritePart(ctx, cfg.Archive.Dir, day, shard, at, v, info)
-		if err := errors.Join(err, v.Close()); err != nil {
-			return err
-		}
-		fmt.Fprintln(out, filepath.Join(cfg.Archive.Dir, filepath.FromSlash(part.File)))
-	}
-	_, err = archive.Publish(ctx, cfg.Archive.Dir, day, at, info)
-	return err
 }

@@ -60,8 +60,8 @@ type Options struct {
 	// Scan is the committed state of a shard, to be read from one end to the other; store.ErrClosed if it is not served
 	// here now. It is called once for each page.
 	Scan func(ctx context.Context, shard int32) (*store.View, error)
-	// Snapshot writes an archive of the shards of this process as of an instant and returns the files' names. Without
-	// it there is no archive.
+	// Snapshot makes an archive of all shards as of an instant and returns the files' names; ErrIncomplete if other
+	// processes do not write their parts. Without it there is no archive.
 	Snapshot func(ctx context.Context, at state.Instant) (paths []string, err error)
 	// Moves counts what rules or a model, as JSON, would change for the customers of this process; a *BadCandidateError
 	// if they cannot be. Without it nobody is told.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -98,6 +99,7 @@ func TestGolden(t *testing.T) {
 		{"snapshot-future", "POST", "/v1/snapshot?as_of=2026-03-02T00:00:00Z", true, archive(nil)},
 		{"snapshot-no-time", "POST", "/v1/snapshot?as_of=yesterday", true, archive(nil)},
 		{"snapshot-no-clock", "POST", "/v1/snapshot", true, func(o *Options) { archive(nil)(o); o.Now = nil }},
+		{"snapshot-incomplete", "POST", "/v1/snapshot", true, archive(fmt.Errorf("%w: shards [1]", ErrIncomplete))},
 		{"snapshot-failed", "POST", "/v1/snapshot", true, archive(errors.New("disk full"))},
 		{"snapshot-not-served", "POST", "/v1/snapshot", true, archive(store.ErrClosed)},
 		{"snapshot-no-archive", "POST", "/v1/snapshot", true, nil},

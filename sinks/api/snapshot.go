@@ -9,6 +9,9 @@ import (
 	"github.com/asiduo/asiduo/state/store"
 )
 
+// ErrIncomplete is returned for a snapshot that lacks parts of other processes.
+var ErrIncomplete = errors.New("the snapshot is not whole")
+
 // snapshot writes an archive as of ?as_of=, an RFC 3339 time, or now. It takes as long as it takes, and ends if the client
 // goes away.
 func (s *server) snapshot(w http.ResponseWriter, r *http.Request) {
@@ -43,6 +46,9 @@ func (s *server) snapshot(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, store.ErrClosed) || (err != nil && r.Context().Err() != nil):
 		notServed(w)
+	case errors.Is(err, ErrIncomplete):
+		s.o.Log.Warn("write snapshot", "err", err)
+		fail(w, http.StatusConflict, "snapshot_incomplete", err.Error())
 	case err != nil:
 		s.o.Log.Error("write snapshot", "err", err)
 		fail(w, http.StatusInternalServerError, "snapshot_failed", err.Error())

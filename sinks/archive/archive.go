@@ -5,10 +5,14 @@
 //	snapshots/dt=YYYY-MM-DD/_manifest.json         what the parts are: rows, sums, digests, input positions
 //	snapshots/dt=YYYY-MM-DD/_SUCCESS               the manifest is true
 //
-// The columns are of the instant of the snapshot, but for customer_record and interactions_record, which are as they are stored: from
-// them a changelog that was lost is filled again. A part carries the same name whoever owns its shard, and appears only when it is whole. What is half written has a
-// name that neither "part-*.parquet" nor "*.parquet" finds. While _SUCCESS is there, the manifest describes the files
-// beside it; a part that is written again takes it away until the snapshot is published again.
+// The columns are of the instant of the snapshot, but for customer_record and interactions_record, which are as they are
+// stored: from them a changelog that was lost is filled again. A part carries the same name whoever owns its shard.
+//
+// The parts are written aside, below staging, by one process or by several that share the directory, and nobody who reads
+// snapshots/ sees any of it. When all are there the directory of the day takes their place as a whole, in one step: it
+// is the old snapshot or the new one, at whatever point a process is killed. Where the file system has no exchange of two
+// names (Linux has it, most network file systems have not) there are two steps, and the place is free between them; the next
+// process that looks fills it.
 package archive
 
 import (
@@ -18,6 +22,7 @@ import (
 	"io"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/asiduo/asiduo/state"
@@ -45,6 +50,8 @@ func (i *Info) check() error {
 	switch {
 	case i.App == "" || i.Currency == "":
 		return errors.New("archive: no application or currency")
+	case i.App[0] == '.' || strings.ContainsAny(i.App, `/\`):
+		return fmt.Errorf("archive: application %q is no name of a directory", i.App)
 	case i.Shards < 1:
 		return fmt.Errorf("archive: %d shards", i.Shards)
 	case i.Digits < 0 || i.Digits > precision:
@@ -125,7 +132,8 @@ func checkDay(day string) error {
 	return nil
 }
 
-// WritePart writes the part of a shard below dir from a view, replacing one that is there. A row is the customer
+// WritePart writes the part of a shard from a view into a snapshot that was begun, replacing one that is there;
+// fs.ErrNotExist if the snapshot was not, or is published meanwhile. A row is the customer
 // after silence up to asOf, or as evaluated if that was later; nothing is announced and the view is not changed. It
 // takes memory for one row group. An error, such as the context's or store.ErrClosed, leaves what was there before.
 func WritePart(ctx context.Context, dir, day string, shard int32, asOf state.Instant, v *store.View, info Info) (Part, error) {
@@ -138,10 +146,7 @@ func WritePart(ctx context.Context, dir, day string, shard int32, asOf state.Ins
 	if info.Params == nil || shard < 0 || shard >= info.Shards {
 		return Part{}, fmt.Errorf("archive: shard %d of %d, or no parameters", shard, info.Shards)
 	}
-	d, err := openFolder(dir, folder(day))
-	if err != nil {
-		return Part{}, fmt.Errorf("archive %s: %w", folder(day), err)
-	}
+	var err error
 	name := partName(shard)
 	p := Part{File: path.Join(folder(day), name), AsOf: asOf}
 	p.Contents = Contents{
@@ -149,15 +154,9 @@ func WritePart(ctx context.Context, dir, day string, shard int32, asOf state.Ins
 		Horizon: v.Mark.Horizon, Inputs: v.Mark.Inputs, Sweep: v.Mark.Sweep, CaughtUp: v.Mark.CaughtUp, LiveFrom: v.Mark.LiveFrom,
 		Changelog: v.Mark.Position, Made: v.Mark.Made,
 	}
-	// _SUCCESS goes away before the part is replaced, so that it is gone even if this process is at that moment; and
-	// after it, because Publish may have put it there in between, for the part that was there before.
-	p.Bytes, p.SHA256, err = d.put(name, d.withdraw, func(w io.Writer) error {
-		return writeRows(ctx, w, v, &info, info.snapshot(day, asOf), &p.Contents)
-	})
+	s := info.snapshot(day, asOf)
+	p.Bytes, p.SHA256, err = stage(dir, s).put(name, func(w io.Writer) error { return writeRows(ctx, w, v, &info, s, &p.Contents) })
 	if err != nil {
-		return Part{}, fmt.Errorf("archive %s: %w", p.File, err)
-	}
-	if err := d.withdraw(); err != nil {
 		return Part{}, fmt.Errorf("archive %s: %w", p.File, err)
 	}
 	return p, nil

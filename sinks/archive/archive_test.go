@@ -42,18 +42,18 @@ func TestSchema(t *testing.T) {
 
 func TestFile(t *testing.T) {
 	p, in, dir := populate(t, 1500), info(t), t.TempDir()
-	part := p.write(t, dir, 0, now, in)
+	part, name := p.publish(t, dir, now, in)
 	if part.File != "snapshots/dt=2026-11-24/part-0.parquet" || part.AsOf != now {
 		t.Errorf("part %+v", part)
 	}
-	b, err := os.ReadFile(filepath.Join(dir, part.File))
+	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if sum := sha256.Sum256(b); part.SHA256 != hex.EncodeToString(sum[:]) || part.Bytes != int64(len(b)) {
 		t.Errorf("part %+v; the file has %d bytes", part, len(b))
 	}
-	file := open(t, filepath.Join(dir, part.File))
+	file := open(t, name)
 	slices.Sort(p.ids)
 	if part.MinID != p.ids[0] || part.MaxID != p.ids[len(p.ids)-1] {
 		t.Errorf("ids %q to %q", part.MinID, part.MaxID)
@@ -98,7 +98,7 @@ func TestAgain(t *testing.T) {
 	if !reflect.DeepEqual(one, two) {
 		t.Errorf("%+v, then %+v", one, two)
 	}
-	if got := files(t, dir); !slices.Equal(got, []string{"part-0.parquet"}) {
+	if got := staged(t, dir, now, in); !slices.Equal(got, []string{"part-0.parquet"}) {
 		t.Errorf("files %q", got)
 	}
 }
@@ -117,8 +117,8 @@ func TestGroups(t *testing.T) {
 	if err := b.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	part := p.write(t, dir, 0, now, in)
-	file := open(t, filepath.Join(dir, part.File))
+	part, name := p.publish(t, dir, now, in)
+	file := open(t, name)
 	var sizes []int64
 	for _, g := range file.RowGroups() {
 		sizes = append(sizes, g.NumRows())
@@ -135,12 +135,9 @@ func TestGroups(t *testing.T) {
 
 func TestNobody(t *testing.T) {
 	p, in, dir := populate(t, 0), info(t), t.TempDir()
-	part := p.write(t, dir, 0, now, in)
-	if part.Rows != 0 || part.NetRevenue != "0.00" || open(t, filepath.Join(dir, part.File)).NumRows() != 0 {
+	part, name := p.publish(t, dir, now, in)
+	if part.Rows != 0 || part.NetRevenue != "0.00" || open(t, name).NumRows() != 0 {
 		t.Errorf("part %+v", part)
-	}
-	if ok, err := Publish(t.Context(), dir, day, now, in); !ok || err != nil {
-		t.Errorf("published %v, %v", ok, err)
 	}
 }
 
@@ -180,14 +177,14 @@ func TestAtomic(t *testing.T) {
 			p, dir := populate(t, 3*batchRows), t.TempDir()
 			before := p.write(t, dir, 0, now, in)
 			v := p.view(t)
-			_, err := WritePart(&hook{t.Context(), 3, func() error { return end.do(p) }}, dir, day, 0, now+1, v, in)
+			_, err := WritePart(&hook{t.Context(), 3, func() error { return end.do(p) }}, dir, day, 0, now, v, in)
 			if !errors.Is(err, end.want) {
 				t.Errorf("error %v; want %v", err, end.want)
 			}
-			if got := files(t, dir); !slices.Equal(got, []string{"part-0.parquet"}) {
+			if got := staged(t, dir, now, in); !slices.Equal(got, []string{"part-0.parquet"}) {
 				t.Errorf("files %q", got)
 			}
-			if st, err := os.Stat(filepath.Join(dir, before.File)); err != nil || st.Size() != before.Bytes {
+			if st, err := os.Stat(stage(dir, in.snapshot(day, now)).file(partName(0))); err != nil || st.Size() != before.Bytes {
 				t.Errorf("the part of before: %v, %v", st, err)
 			}
 		})
@@ -198,8 +195,11 @@ func TestAtomic(t *testing.T) {
 func TestHalf(t *testing.T) {
 	p, in, dir := populate(t, 2*batchRows), info(t), t.TempDir()
 	v := p.view(t)
+	if err := Begin(dir, day, now, in); err != nil {
+		t.Fatal(err)
+	}
 	var names []string
-	look := &hook{t.Context(), 2, func() error { names = files(t, dir); return nil }}
+	look := &hook{t.Context(), 2, func() error { names = append(staged(t, dir, now, in), files(t, dir)...); return nil }}
 	if _, err := WritePart(look, dir, day, 0, now, v, in); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,8 @@ func TestRefuses(t *testing.T) {
 	p, dir := populate(t, 1), t.TempDir()
 	v := p.view(t)
 	good := info(t)
-	many, digits, bare := good, good, good
+	many, digits, bare, up := good, good, good, good
+	up.App = "../shop"
 	many.Shards, digits.Digits, bare.Params = 0, 19, nil
 	for name, try := range map[string]struct {
 		day   string
@@ -225,6 +226,7 @@ func TestRefuses(t *testing.T) {
 		"shards":     {day, 0, many},
 		"digits":     {day, 0, digits},
 		"parameters": {day, 0, bare},
+		"app":        {day, 0, up},
 	} {
 		if _, err := WritePart(t.Context(), dir, try.day, try.shard, now, v, try.info); err == nil {
 			t.Errorf("%s: no error", name)
@@ -247,9 +249,9 @@ func TestAnyID(t *testing.T) {
 	if err := b.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	part := p.write(t, dir, 0, now, in)
+	_, name := p.publish(t, dir, now, in)
 	var got []string
-	for _, row := range read(t, open(t, filepath.Join(dir, part.File))) {
+	for _, row := range read(t, open(t, name)) {
 		got = append(got, string(row["customer_id"].ByteArray()))
 	}
 	slices.Sort(ids)

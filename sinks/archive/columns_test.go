@@ -2,7 +2,6 @@ package archive
 
 import (
 	"encoding/json"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
@@ -173,8 +172,8 @@ func TestColumns(t *testing.T) {
 	seen := map[string]int{}
 	for _, asOf := range []state.Instant{now, now - 400*state.Day, now + 500*state.Day} {
 		dir := t.TempDir()
-		part := p.write(t, dir, 0, asOf, in)
-		rows := read(t, open(t, filepath.Join(dir, part.File)))
+		part, name := p.publish(t, dir, asOf, in)
+		rows := read(t, open(t, name))
 		slices.Sort(p.ids)
 		if int64(len(rows)) != part.Rows || len(rows) != len(p.ids) {
 			t.Fatalf("%d rows, %d told; want %d", len(rows), part.Rows, len(p.ids))

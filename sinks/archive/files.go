@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -32,14 +33,55 @@ const temporary = "_*.tmp"
 // dir is a directory in which files appear whole or not at all.
 type dir struct{ path string }
 
-// openFolder makes a directory two levels below root, and makes it last.
+// Each change of the disk asks step before it is made, so that tests can end a process between any two of them.
+var (
+	step          = func() error { return nil }
+	exchangeFiles = exchangeNames
+)
+
+// openFolder makes a directory some levels below root, and makes it last.
 func openFolder(root, below string) (dir, error) {
 	d := dir{local(root, below)}
+	if err := step(); err != nil {
+		return d, err
+	}
 	if err := os.MkdirAll(d.path, dirMode); err != nil {
 		return d, err
 	}
-	parent := filepath.Dir(d.path)
-	return d, errors.Join(dir{parent}.sync(), dir{filepath.Dir(parent)}.sync())
+	for at := below; at != "."; {
+		at = path.Dir(at)
+		if err := (dir{local(root, at)}).sync(); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// move gives a directory another name, at which there must be nothing.
+func move(from, to dir) error {
+	if err := step(); err != nil {
+		return err
+	}
+	return os.Rename(from.path, to.path)
+}
+
+// exchange gives two directories each other's name.
+func exchange(a, b dir) error {
+	if err := step(); err != nil {
+		return err
+	}
+	return exchangeFiles(a.path, b.path)
+}
+
+// discard removes a directory; it is no snapshot any more before the first of its files is gone.
+func (d dir) discard() error {
+	if err := d.withdraw(); err != nil {
+		return err
+	}
+	if err := step(); err != nil {
+		return err
+	}
+	return os.RemoveAll(d.path)
 }
 
 func (d dir) file(name string) string { return filepath.Join(d.path, name) }
@@ -57,9 +99,12 @@ func (d dir) sync() error {
 	return errors.Join(err, f.Close())
 }
 
-// put writes a file that has its name only once it is on the disk, after before has been called. It returns length
-// and digest. When anything fails the file has not changed and nothing is left behind.
-func (d dir) put(name string, before func() error, fill func(io.Writer) error) (size int64, sum string, err error) {
+// put writes a file that has its name only once it is on the disk. It returns length and digest. When anything fails
+// the file has not changed and nothing is left behind.
+func (d dir) put(name string, fill func(io.Writer) error) (size int64, sum string, err error) {
+	if err := step(); err != nil {
+		return 0, "", err
+	}
 	f, err := os.CreateTemp(d.path, strings.Replace(temporary, "*", strings.TrimPrefix(name, "_")+".*", 1))
 	if err != nil {
 		return 0, "", err
@@ -67,7 +112,9 @@ func (d dir) put(name string, before func() error, fill func(io.Writer) error) (
 	defer func() {
 		if err != nil {
 			_ = f.Close()
-			_ = os.Remove(f.Name())
+			if step() == nil {
+				_ = os.Remove(f.Name())
+			}
 		}
 	}()
 	digest := sha256.New()
@@ -84,7 +131,7 @@ func (d dir) put(name string, before func() error, fill func(io.Writer) error) (
 	if err := f.Close(); err != nil {
 		return 0, "", err
 	}
-	if err := before(); err != nil {
+	if err := step(); err != nil {
 		return 0, "", err
 	}
 	if err := os.Rename(f.Name(), d.file(name)); err != nil {
@@ -94,8 +141,11 @@ func (d dir) put(name string, before func() error, fill func(io.Writer) error) (
 	return size, hex.EncodeToString(digest.Sum(nil)), d.sync()
 }
 
-// withdraw takes away the mark of a published snapshot.
+// withdraw takes away the mark of a whole snapshot.
 func (d dir) withdraw() error {
+	if err := step(); err != nil {
+		return err
+	}
 	err := os.Remove(d.file(successName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -110,6 +160,9 @@ func (d dir) withdraw() error {
 func (d dir) sweep() error {
 	names, err := d.match(temporary)
 	for _, name := range names {
+		if err := step(); err != nil {
+			return err
+		}
 		if gone := os.Remove(d.file(name)); !errors.Is(gone, fs.ErrNotExist) {
 			err = errors.Join(err, gone)
 		}

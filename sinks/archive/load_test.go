@@ -100,7 +100,7 @@ func TestLoadThenSpoilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.write(t, dir, 0, now+1, in)
+	p.publish(t, dir, now+1, in)
 	want := "snapshot " + path + ": part-0.parquet: it is not the file of the manifest: SHA-256 "
 	for r, err := range l.Records(t.Context(), 0) {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {

@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -33,64 +34,121 @@ type Manifest struct {
 	Parts              []Part           `json:"parts"` // by shard
 }
 
-// ErrForeign is returned for a snapshot in whose directory there are parts that do not belong to it and that nobody
-// will replace.
+// ErrForeign is returned for a snapshot in whose way there are files that are not ours to remove.
 var ErrForeign = errors.New("foreign part")
 
-// Publish writes _manifest.json and then _SUCCESS once the parts of all shards are there for that day and instant;
-// false if some are still missing, which parts of another instant or epoch are: somebody will replace them. It reads
-// every part once. If the snapshot is published already, it does nothing: ask before a part is written again.
+// Publish puts a snapshot in the place of the one of that day once the parts of all shards are there; false if some are
+// still missing, which parts of another instant or epoch are. It reads every part once. If the snapshot is published
+// already, it does nothing.
 func Publish(ctx context.Context, dir, day string, asOf state.Instant, info Info) (published bool, err error) {
 	if err := errors.Join(checkDay(day), info.check()); err != nil {
 		return false, err
 	}
 	published, err = publish(ctx, dir, info.snapshot(day, asOf))
 	if err != nil {
-		return false, fmt.Errorf("archive %s: %w", folder(day), err)
+		return published, fmt.Errorf("archive %s: %w", folder(day), err)
 	}
 	return published, nil
 }
 
 func publish(ctx context.Context, root string, s Snapshot) (bool, error) {
-	d := dir{local(root, folder(s.Day))}
-	if done, err := d.published(s); done || err != nil {
-		return done, err
+	d := stage(root, s)
+	if _, err := os.Stat(d.path); errors.Is(err, fs.ErrNotExist) {
+		return isPublished(root, s), nil
 	}
 	was, err := d.parts(s)
 	if was == nil || err != nil {
 		return false, err
 	}
-	m := Manifest{
-		Snapshot: s, Time: time.UnixMilli(int64(s.AsOf)).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
-		Segments: map[string]int64{},
+	m, ok, err := d.manifest(ctx, s)
+	if !ok || err != nil {
+		return false, err
 	}
-	for shard := range s.Shards {
-		p, ok, err := d.part(ctx, shard, s)
-		if !ok || err != nil {
-			return false, err
-		}
-		m.Parts = append(m.Parts, p)
-	}
-	if err := m.sum(); err != nil {
+	place := dir{local(root, folder(s.Day))}
+	_, err = openFolder(root, path.Dir(folder(s.Day)))
+	if err := errors.Join(err, place.replaceable(s)); err != nil {
 		return false, err
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return false, err
 	}
-	if err := d.putText(manifestName, append(text, '\n'), d.withdraw); err != nil {
+	if err := errors.Join(d.sweep(), d.putText(manifestName, append(text, '\n')), d.putText(successName, nil)); err != nil {
 		return false, err
 	}
-	if err := d.putText(successName, nil, func() error { return nil }); err != nil {
+	taken, err := d.take()
+	if errors.Is(err, fs.ErrNotExist) { // somebody else does it
+		return isPublished(root, s), nil
+	}
+	if err != nil {
 		return false, err
 	}
-	// A part that was replaced while the parts were read is not the one in the manifest. One that is replaced from
-	// here on takes _SUCCESS away itself.
-	is, err := d.parts(s)
+	// A part that was replaced while the parts were read is not the one in the manifest. From here on none is.
+	is, err := taken.parts(s)
 	if err != nil || !slices.EqualFunc(was, is, sameFile) {
-		return false, errors.Join(err, d.withdraw())
+		return false, errors.Join(err, move(taken, d))
 	}
-	return true, d.sweep()
+	old, err := taken.swap(place)
+	if errors.Is(err, fs.ErrNotExist) { // somebody has settled it
+		return isPublished(root, s), nil
+	} else if err != nil {
+		return false, errors.Join(err, move(taken, d))
+	}
+	return true, errors.Join(clean(root, old, s), dir{filepath.Dir(place.path)}.sync(), stagingOf(root, s.App).sync())
+}
+
+// clean removes what was in the place of a snapshot, and what nobody needs now: older ones of that day.
+func clean(root string, was dir, s Snapshot) error {
+	d := stagingOf(root, s.App)
+	entries, err := readDir(d)
+	for _, e := range entries {
+		if is, taken, ok := parseStage(e.Name()); ok && !taken && is.Day == s.Day && is.AsOf <= s.AsOf {
+			err = errors.Join(err, dir{d.file(e.Name())}.discard())
+		}
+	}
+	if was != (dir{}) {
+		err = errors.Join(err, was.discard())
+	}
+	return err
+}
+
+// isPublished says whether this very snapshot is.
+func isPublished(root string, s Snapshot) bool {
+	m, err := ReadManifest(root, s.Day)
+	return err == nil && m.Snapshot == s
+}
+
+// replaceable refuses to replace a directory in which there is something that is not of this application.
+func (d dir) replaceable(s Snapshot) error {
+	entries, err := readDir(d)
+	for _, e := range entries {
+		name := e.Name()
+		if was, err := d.footer(name); err == nil && was.App != s.App || errors.Is(err, ErrForeign) {
+			return fmt.Errorf("%w: %s/%s is not of application %s, and would be replaced: move it away", ErrForeign, folder(s.Day), name, s.App)
+		}
+		temp, _ := filepath.Match(temporary, name)
+		part, _ := filepath.Match("part-*.parquet", name)
+		if !temp && !part && name != manifestName && name != successName && name[0] != '.' {
+			return fmt.Errorf("%w: %s/%s is no part, and would be removed: move it away", ErrForeign, folder(s.Day), name)
+		}
+	}
+	return err
+}
+
+// manifest is made from all parts; false if some are still missing.
+func (d dir) manifest(ctx context.Context, s Snapshot) (m Manifest, ok bool, err error) {
+	m = Manifest{
+		Snapshot: s, Time: time.UnixMilli(int64(s.AsOf)).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		Segments: map[string]int64{},
+	}
+	for shard := range s.Shards {
+		p, ok, err := d.part(ctx, shard, s)
+		if !ok || err != nil {
+			return m, false, err
+		}
+		m.Parts = append(m.Parts, p)
+	}
+	return m, true, m.sum()
 }
 
 // sum fills in the sums over the parts.
@@ -135,37 +193,6 @@ func ReadManifest(root, day string) (m Manifest, err error) {
 		return m, fmt.Errorf("archive %s: %w", folder(day), err)
 	}
 	return m, nil
-}
-
-// Has says whether the part of a shard is there, of this very instant.
-func Has(ctx context.Context, root, day string, shard int32, asOf state.Instant, info Info) (bool, error) {
-	if err := errors.Join(checkDay(day), info.check()); err != nil {
-		return false, err
-	}
-	_, ok, err := dir{local(root, folder(day))}.part(ctx, shard, info.snapshot(day, asOf))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return ok, err
-}
-
-// published says whether the snapshot is there and is this one.
-func (d dir) published(s Snapshot) (bool, error) {
-	if _, err := os.Stat(d.file(successName)); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		return false, err
-	}
-	text, err := os.ReadFile(d.file(manifestName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	var m Manifest
-	if err != nil || json.Unmarshal(text, &m) != nil {
-		return false, err // not readable: it will be written again
-	}
-	return m.Snapshot == s, nil
 }
 
 // parts are the files of all shards, nil if some are missing.
@@ -223,6 +250,20 @@ func (d dir) part(ctx context.Context, shard int32, s Snapshot) (_ Part, ok bool
 	}, is.Snapshot == s, nil
 }
 
+// footer is what a file says about itself, if it is one of Parquet.
+func (d dir) footer(name string) (_ footer, err error) {
+	f, err := os.Open(d.file(name))
+	if err != nil {
+		return footer{}, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	st, err := f.Stat()
+	if err != nil {
+		return footer{}, err
+	}
+	return readFooter(f, st.Size())
+}
+
 // readFooter reads what a file says about itself.
 func readFooter(r io.ReaderAt, size int64) (f footer, err error) {
 	file, err := parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
@@ -242,8 +283,8 @@ func readFooter(r io.ReaderAt, size int64) (f footer, err error) {
 	return f, nil
 }
 
-func (d dir) putText(name string, text []byte, before func() error) error {
-	_, _, err := d.put(name, before, func(w io.Writer) error {
+func (d dir) putText(name string, text []byte) error {
+	_, _, err := d.put(name, func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})

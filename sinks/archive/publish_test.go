@@ -1,11 +1,11 @@
 package archive
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,7 +16,7 @@ import (
 	"github.com/asiduo/asiduo/state"
 )
 
-func publishes(t *testing.T, dir string, asOf state.Instant, in Info, want bool) {
+func publishes(t testing.TB, dir string, asOf state.Instant, in Info, want bool) {
 	t.Helper()
 	if ok, err := Publish(t.Context(), dir, day, asOf, in); ok != want || err != nil {
 		t.Fatalf("published %v, %v; want %v", ok, err, want)
@@ -46,11 +46,11 @@ func TestPublish(t *testing.T) {
 	publishes(t, dir, now, in, false) // not even a directory
 	second := b.write(t, dir, 1, now, in)
 	publishes(t, dir, now, in, false)
-	if got := files(t, dir); !slices.Equal(got, []string{"part-1.parquet"}) {
-		t.Errorf("files %q", got)
+	if got := staged(t, dir, now, in); !slices.Equal(got, []string{"part-1.parquet"}) || files(t, dir) != nil {
+		t.Errorf("files %q, %q", got, files(t, dir))
 	}
 	first := a.write(t, dir, 0, now, in)
-	left := filepath.Join(dir, "snapshots", "dt="+day, "_part-0.parquet.123.tmp") // by somebody who crashed
+	left := stage(dir, in.snapshot(day, now)).file("_part-0.parquet.123.tmp") // by somebody who crashed
 	if err := os.WriteFile(left, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -100,79 +100,110 @@ func decimalOf(t *testing.T, text string) (m state.Money) {
 	return m
 }
 
-// TestPublishAgain: what replaces a part takes the snapshot back until it is published again.
+// TestPublishAgain: what is published stays as it is until another one is whole.
 func TestPublishAgain(t *testing.T) {
 	a, in, dir := populate(t, 100), info(t), t.TempDir()
 	in.Shards = 2
+	holds := func(want state.Instant) {
+		t.Helper()
+		l, err := Load(t.Context(), filepath.Join(dir, folder(day)))
+		if err != nil || l.AsOf != want {
+			t.Fatalf("the snapshot of the day: %+v, %v; want %d", l, err, want)
+		}
+	}
 	a.write(t, dir, 0, now, in)
 	a.write(t, dir, 1, now, in)
 	publishes(t, dir, now, in, true)
+	holds(now)
 
 	v := a.view(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := WritePart(ctx, dir, day, 0, now, v, in); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
+	if _, err := WritePart(t.Context(), dir, day, 0, now, v, in); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a part of a snapshot that is published: %v", err)
 	}
-	if !has(t, dir, successName) {
-		t.Error("a part that was not written has taken the snapshot back")
-	}
-
-	a.write(t, dir, 0, now, in)
-	if has(t, dir, successName) {
-		t.Error("published, though a part was replaced")
-	}
-	publishes(t, dir, now, in, true)
-
 	later := now + state.Day/2
 	publishes(t, dir, later, in, false) // what is there is another snapshot
 	a.write(t, dir, 0, later, in)
 	publishes(t, dir, later, in, false) // half of it
+	holds(now)
 	a.write(t, dir, 1, later, in)
+	holds(now)
 	publishes(t, dir, later, in, true)
-	if m := manifest(t, dir); m.AsOf != later {
-		t.Errorf("manifest of %d", m.AsOf)
+	holds(later)
+	for _, asOf := range []state.Instant{now, later - 1} {
+		if err := Begin(dir, day, asOf, in); !errors.Is(err, ErrOlder) {
+			t.Errorf("begun again as of %d: %v", asOf, err)
+		}
+	}
+	if err := Begin(dir, day, later, in); err != nil {
+		t.Error(err)
+	}
+	if list, err := Pending(dir, in); len(list) > 0 || err != nil {
+		t.Errorf("pending %v, %v", list, err)
 	}
 	next := in
 	next.Epoch = 2
 	publishes(t, dir, later, next, false)
 }
 
-// TestPublishBlocked: the mark goes before the part does, and a part that cannot take its name leaves nothing.
+// TestPublishBlocked: what cannot take its place leaves nothing but itself, and what is published stays.
 func TestPublishBlocked(t *testing.T) {
 	a, in, dir := populate(t, 10), info(t), t.TempDir()
-	part := a.write(t, dir, 0, now, in)
-	publishes(t, dir, now, in, true)
-	name := filepath.Join(dir, part.File)
-	if err := errors.Join(os.Remove(name), os.Mkdir(name, 0o700)); err != nil {
-		t.Fatal(err)
+	a.publish(t, dir, now, in)
+	a.write(t, dir, 0, now+1, in)
+	exchangeFiles = func(string, string) error { return os.ErrPermission }
+	defer func() { exchangeFiles = exchangeNames }()
+	for range 3 {
+		if ok, err := Publish(t.Context(), dir, day, now+1, in); ok || !errors.Is(err, os.ErrPermission) {
+			t.Errorf("published %v, %v", ok, err)
+		}
+		if got := names(t, stagingOf(dir, in.App).path); len(got) != 1 || manifest(t, dir).AsOf != now || !has(t, dir, successName) {
+			t.Errorf("staged %q, published %q", got, files(t, dir))
+		}
 	}
-	if _, err := WritePart(t.Context(), dir, day, 0, now, a.view(t), in); err == nil {
-		t.Error("no error")
-	}
-	if got := files(t, dir); !slices.Equal(got, []string{"_manifest.json", "part-0.parquet"}) {
-		t.Errorf("files %q", got)
-	}
+	exchangeFiles = exchangeNames
+	publishes(t, dir, now+1, in, true)
 }
 
+// TestPublishForeign: what is of another application, or of nobody, is not replaced.
 func TestPublishForeign(t *testing.T) {
 	a, in, dir := populate(t, 10), info(t), t.TempDir()
 	in.Shards = 2
 	a.write(t, dir, 0, now, in)
 	a.write(t, dir, 1, now, in)
+	publishes(t, dir, now, in, true)
+	other := in
+	other.App, other.Shards = "another", 1
+	a.write(t, dir, 0, now+1, other)
+	if ok, err := Publish(t.Context(), dir, day, now+1, other); ok || !errors.Is(err, ErrForeign) {
+		t.Errorf("another application: %v, %v", ok, err)
+	}
+	if m := manifest(t, dir); m.App != in.App || !has(t, dir, successName) {
+		t.Errorf("files %q", files(t, dir))
+	}
 	fewer := in
 	fewer.Shards, fewer.Epoch = 1, 2
 	a.write(t, dir, 0, now, fewer)
+	note := filepath.Join(dir, folder(day), "notes.txt")
+	if err := os.WriteFile(note, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if ok, err := Publish(t.Context(), dir, day, now, fewer); ok || !errors.Is(err, ErrForeign) {
+		t.Errorf("a file of somebody: %v, %v", ok, err)
+	}
+	if err := os.Remove(note); err != nil {
+		t.Fatal(err)
+	}
+	publishes(t, dir, now, fewer, true)
+	if got := files(t, dir); !slices.Equal(got, []string{"_SUCCESS", "_manifest.json", "part-0.parquet"}) {
+		t.Errorf("files %q", got)
+	}
+	a.write(t, dir, 0, now, in)
+	if err := os.WriteFile(stage(dir, in.snapshot(day, now)).file("part-7.parquet"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.write(t, dir, 1, now, in)
+	if ok, err := Publish(t.Context(), dir, day, now, in); ok || !errors.Is(err, ErrForeign) {
 		t.Errorf("a part too many: %v, %v", ok, err)
-	}
-	other := in
-	other.App = "another"
-	if ok, err := Publish(t.Context(), dir, day, now, other); ok || !errors.Is(err, ErrForeign) {
-		t.Errorf("another application: %v, %v", ok, err)
-	}
-	if has(t, dir, successName) || has(t, dir, manifestName) {
-		t.Errorf("files %q", files(t, dir))
 	}
 }
 
@@ -180,11 +211,14 @@ func TestPublishForeign(t *testing.T) {
 func TestPublishTorn(t *testing.T) {
 	a, in, dir := populate(t, 200), info(t), t.TempDir()
 	part := a.write(t, dir, 0, now, in)
-	if err := os.Truncate(filepath.Join(dir, part.File), part.Bytes/2); err != nil {
+	if err := os.Truncate(stage(dir, in.snapshot(day, now)).file(partName(0)), part.Bytes/2); err != nil {
 		t.Fatal(err)
 	}
 	if ok, err := Publish(t.Context(), dir, day, now, in); ok || err == nil {
 		t.Errorf("published %v, %v", ok, err)
+	}
+	if p, err := Look(dir, day, now, in); err != nil || !slices.Equal(p.Missing, []int32{0}) {
+		t.Errorf("progress %+v, %v", p, err)
 	}
 }
 
@@ -196,7 +230,7 @@ func TestPublishRace(t *testing.T) {
 	if ok, err := Publish(replace, dir, day, now, in); ok || err != nil {
 		t.Errorf("published %v, %v", ok, err)
 	}
-	if has(t, dir, successName) {
+	if files(t, dir) != nil {
 		t.Error("published a manifest that is not true")
 	}
 	publishes(t, dir, now, in, true)

@@ -2,7 +2,9 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -170,15 +172,26 @@ func (p *population) view(t testing.TB) *store.View {
 	return v
 }
 
-// write writes a part of the population with a view of its own.
+// write begins a snapshot, if it is not, and writes a part of the population with a view of its own.
 func (p *population) write(t testing.TB, dir string, shard int32, asOf state.Instant, in Info) Part {
 	t.Helper()
+	if err := begin(dir, in.snapshot(day, asOf)); err != nil {
+		t.Fatal(err)
+	}
 	v := p.view(t)
 	part, err := WritePart(context.Background(), dir, day, shard, asOf, v, in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return part
+}
+
+// publish writes and publishes a snapshot of one part, and returns its file.
+func (p *population) publish(t testing.TB, dir string, asOf state.Instant, in Info) (part Part, file string) {
+	t.Helper()
+	part = p.write(t, dir, 0, asOf, in)
+	publishes(t, dir, asOf, in, true)
+	return part, filepath.Join(dir, part.File)
 }
 
 func open(t *testing.T, name string) *parquet.File {
@@ -228,15 +241,26 @@ func read(t *testing.T, file *parquet.File) (rows []map[string]parquet.Value) {
 	return rows
 }
 
-// files are the names below a directory.
-func files(t *testing.T, dir string) (names []string) {
+// files are the names in the directory of the day.
+func files(t *testing.T, dir string) []string {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(dir, "snapshots", "dt="+day))
-	if err != nil {
+	return names(t, filepath.Join(dir, "snapshots", "dt="+day))
+}
+
+// staged are the names of what is written for a snapshot that is not whole.
+func staged(t *testing.T, dir string, asOf state.Instant, in Info) []string {
+	t.Helper()
+	return names(t, stage(dir, in.snapshot(day, asOf)).path)
+}
+
+func names(t *testing.T, path string) (list []string) {
+	t.Helper()
+	entries, err := os.ReadDir(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		names = append(names, e.Name())
+		list = append(list, e.Name())
 	}
-	return names
+	return list
 }
