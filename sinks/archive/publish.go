@@ -89,9 +89,10 @@ func publish(ctx context.Context, root string, s Snapshot) (bool, error) {
 		return false, errors.Join(err, move(taken, d))
 	}
 	old, err := taken.swap(place)
-	if errors.Is(err, fs.ErrNotExist) { // somebody has settled it
-		return isPublished(root, s), nil
-	} else if err != nil {
+	switch settled := errors.Is(err, fs.ErrNotExist); { // somebody who looked has done it
+	case settled && !isPublished(root, s):
+		return false, nil
+	case err != nil && !settled:
 		return false, errors.Join(err, move(taken, d))
 	}
 	return true, errors.Join(clean(root, old, s), dir{filepath.Dir(place.path)}.sync(), stagingOf(root, s.App).sync())

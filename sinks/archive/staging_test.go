@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -183,4 +184,35 @@ func TestPending(t *testing.T) {
 		t.Fatal(err)
 	}
 	pending(now + 1)
+}
+
+// TestPublishTogether: of several processes that publish one snapshot at once, one does, and the old one does not come back.
+func TestPublishTogether(t *testing.T) {
+	defer func() { exchangeFiles = exchangeNames }()
+	p, in, dir := populate(t, 5), info(t), t.TempDir()
+	for n := range state.Instant(40) {
+		if n == 20 {
+			exchangeFiles = func(string, string) error { return errors.ErrUnsupported }
+		}
+		p.write(t, dir, 0, now+n, in)
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				if _, err := Publish(t.Context(), dir, day, now+n, in); err != nil && !errors.Is(err, os.ErrNotExist) {
+					t.Error(err)
+				}
+				if _, err := Pending(dir, in); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		l, err := Load(t.Context(), filepath.Join(dir, folder(day)))
+		if err != nil || l.AsOf != now+n {
+			t.Fatalf("%d: %+v, %v", n, l, err)
+		}
+		if left := names(t, stagingOf(dir, in.App).path); len(left) > 0 {
+			t.Fatalf("%d: %q is left", n, left)
+		}
+	}
 }
