@@ -60,7 +60,7 @@ func TestClockAnchor(t *testing.T) {
 			if !known {
 				t.Fatal("the brokers' time is not known")
 			}
-			ahead := time.UnixMilli(int64(now)).Sub(time.Now())
+			ahead := time.Until(time.UnixMilli(int64(now)))
 			worst, least = max(worst, ahead), min(least, ahead)
 		}
 		if worst > 0 || least < -time.Second {
