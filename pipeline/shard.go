@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -182,7 +182,7 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if err := s.goOn(set); err != nil {
 		return nil, err
 	}
-	return s, s.resume(soft, false)
+	return s, s.resume(soft, nil)
 }
 
 // open opens the store and the client. A store that does not open is set aside: the changelog has everything.
@@ -235,9 +235,9 @@ func (s *shard) open() (err error) {
 	return nil
 }
 
-// resume turns the client from the changelog to the inputs, at the last checkpoint. Unless sure, it asks a second time before it
-// stops, or leaves anything behind, on the word of a leader who may be none any more.
-func (s *shard) resume(ctx context.Context, sure bool) error {
+// resume turns the client from the changelog to the inputs, at the last checkpoint. It asks a second time before it stops, or leaves
+// anything behind, on the word of a leader who may be none any more; those in asked have been.
+func (s *shard) resume(ctx context.Context, asked map[partitionID]bool) error {
 	p := s.p
 	// Restoring may have taken long: an input that was made again meanwhile would be taken for the one that was.
 	look, err := lookAround(ctx, s.adm, p.cfg)
@@ -252,13 +252,21 @@ func (s *shard) resume(ctx context.Context, sure bool) error {
 	if err != nil {
 		return err
 	}
-	if !sure && slices.ContainsFunc(missing, func(l lost) bool { return l.doubtful }) {
+	again := map[partitionID]bool{}
+	maps.Copy(again, asked)
+	for _, l := range missing {
+		if at := (partitionID{l.topic, l.partition}); l.doubtful && !asked[at] {
+			again[at] = true
+			p.setState(s.id, "restoring", errors.New(l.why+"; it is asked again"))
+		}
+	}
+	if len(again) > len(asked) {
 		p.log.Warn("a leader of an input knows less than we have read: it is asked again before it is believed", "shard", s.id, "in", p.again)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(p.again):
-			return s.resume(ctx, true)
+			return s.resume(ctx, again)
 		}
 	}
 	if err := s.leaveBehind(missing); err != nil {

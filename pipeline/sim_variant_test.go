@@ -180,9 +180,9 @@ func (w *world) adoptions(last, c *store.Checkpoint, set *parameters.Set) (looks
 	return append(looks, oracle.Look{At: int64(at), Next: from, Adopted: &a})
 }
 
-// moved is the look at a customer that comes before the records of a cycle, of one who is touched while customers are moved
-// and for whom silence was due: what was played for all others is played for him first.
-func (w *world) moved(before []byte, last, c *store.Checkpoint, set *parameters.Set) (l oracle.Look, looked bool) {
+// moved is the look at a customer that comes before the records of a cycle, of one who is touched while customers are moved:
+// the adoption may have left its trace in him, and silence that was played for all others is played for him first.
+func (w *world) moved(stored []byte, last, c *store.Checkpoint, set *parameters.Set) (l oracle.Look, looked bool) {
 	w.t.Helper()
 	sweep, played := last.Sweep, last.Horizon
 	if sweep == nil {
@@ -192,23 +192,23 @@ func (w *world) moved(before []byte, last, c *store.Checkpoint, set *parameters.
 		played = sweep.At
 	}
 	var customer state.Customer
-	if len(before) == 0 {
+	if len(stored) == 0 {
 		return l, false
 	}
-	if err := customer.Decode(before); err != nil {
+	if err := customer.Decode(stored); err != nil {
 		w.t.Fatal(err)
 	}
 	if !customer.Evaluated || customer.Versions == c.Versions {
 		return l, false
 	}
+	before := customer.EvaluatedAt
 	was, is := w.params(set, sweep.Was), w.params(set, c.Versions)
 	customer.Adopt(&state.Adoption{Was: was, Is: is, At: sweep.At, Announce: sweep.Announce}, state.Telling{}, nil)
-	if customer.Due > played {
-		return l, false
+	if customer.Due <= played {
+		w.hit("silence of somebody who is moved")
+		customer.Advance(is, played, state.Telling{}, nil)
 	}
-	w.hit("silence of somebody who is moved")
-	customer.Advance(is, played, state.Telling{}, nil)
-	return oracle.Look{At: int64(customer.EvaluatedAt), Next: positions(*last)}, true
+	return oracle.Look{At: int64(customer.EvaluatedAt), Next: positions(*last)}, customer.EvaluatedAt != before
 }
 
 func (w *world) params(set *parameters.Set, v state.Versions) *state.Parameters {

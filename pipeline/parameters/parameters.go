@@ -61,6 +61,9 @@ type Reset struct {
 // ErrNone is returned for a topic that is missing or empty: the application was not set up.
 var ErrNone = errors.New("no parameters are published")
 
+// errMissing is ErrNone of a topic that a broker does not know: it does not exist, or not yet.
+var errMissing = fmt.Errorf("it is missing: %w: run \"asiduo init\"", ErrNone)
+
 // Read reads the set as it is when it is called, or somewhat later: whatever was published before is in it. A publisher
 // that died in the middle makes it wait, at most for the time-out of its transaction. ErrNone if there is nothing.
 func Read(ctx context.Context, connect Connect, app string) (Set, error) {
@@ -173,7 +176,7 @@ func ends(ctx context.Context, cl *kgo.Client, topic string) (id string, first, 
 	}
 	is := topics[topic]
 	if errors.Is(is.Err, kerr.UnknownTopicOrPartition) {
-		return "", 0, 0, fmt.Errorf("it is missing: %w: run \"asiduo init\"", ErrNone)
+		return "", 0, 0, errMissing
 	}
 	if is.Err != nil {
 		return "", 0, 0, is.Err

@@ -23,7 +23,8 @@ type Publisher struct {
 // transactionalID is that of commands; shards have their own.
 func transactionalID(app string) string { return app + "-parameters" }
 
-// Open takes the right to publish, and reads the set; an empty one is not an error here. Close it.
+// Open takes the right to publish, and reads the set; an empty topic is not an error here. One that is missing is: what it has
+// would be published again, as if for the first time. A broker may not have heard of it yet. Close the publisher.
 func Open(ctx context.Context, connect Connect, app string) (*Publisher, error) {
 	cl, err := connect(
 		kgo.TransactionalID(transactionalID(app)), kgo.TransactionTimeout(15*time.Second),
@@ -37,7 +38,17 @@ func Open(ctx context.Context, connect Connect, app string) (*Publisher, error) 
 		cl.Close()
 		return nil, fmt.Errorf("take transactional id %s: %w", transactionalID(app), err)
 	}
-	if p.Set, err = Read(ctx, connect, app); err != nil && !errors.Is(err, ErrNone) {
+	for began := time.Now(); ; {
+		p.Set, err = Read(ctx, connect, app)
+		if !errors.Is(err, errMissing) || time.Since(began) > 10*time.Second {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	if err != nil && (!errors.Is(err, ErrNone) || errors.Is(err, errMissing)) {
 		cl.Close()
 		return nil, err
 	}
