@@ -62,8 +62,9 @@ type ownership struct {
 
 // cycleSeen is a committed checkpoint.
 type cycleSeen struct {
-	at    time.Time
-	owner string
+	at     time.Time
+	owner  string
+	offset int64
 }
 
 // valueAt is a value that a key has had.
@@ -233,7 +234,7 @@ func (l *tail) changelog(s *shardTail, r *kgo.Record, gap bool) {
 			return
 		}
 		l.checkpoint(s, where, &c)
-		s.cycles = append(s.cycles, cycleSeen{r.Timestamp, c.Owner})
+		s.cycles = append(s.cycles, cycleSeen{r.Timestamp, c.Owner, r.Offset})
 	default:
 		v := writing{string(r.Key), valueAt{r.Offset, string(r.Value)}}
 		if l.committed {
@@ -270,15 +271,31 @@ func (l *tail) add(other *tail) {
 	}
 }
 
-// bytes is the most that a restore can have had to write, with a timer for each record and a mark for each cycle.
-func (s *shardTail) bytes() int {
-	n := len(s.cycles) << 10
-	for key, all := range s.values {
-		for _, v := range all {
-			n += len(key) + len(v.value) + 64
+// interrupted says whether a store may be what a restore has left that did not come to its end. Restores write 1 MB at
+// once, and until they end they leave the time at which the store was last at the end of the changelog. So there must be
+// that much from then up to the mark, for one that was never whole from the beginning: at the most, with a timer for each
+// record and a mark for each cycle.
+func (s *shardTail) interrupted(whole bool, m *store.Mark) bool {
+	from, n := int64(-1), 0
+	for _, c := range s.cycles {
+		if whole && c.at.UnixMilli() <= m.Written {
+			from = max(from, c.offset)
 		}
 	}
-	return n
+	between := func(offset int64) bool { return from < offset && offset <= m.Offset }
+	for _, c := range s.cycles {
+		if between(c.offset) {
+			n += 1 << 10
+		}
+	}
+	for key, all := range s.values {
+		for _, v := range all {
+			if between(v.offset) {
+				n += len(key) + len(v.value) + 64
+			}
+		}
+	}
+	return n > 1<<20
 }
 
 func (l *tail) checkpoint(s *shardTail, where string, c *store.Checkpoint) {
