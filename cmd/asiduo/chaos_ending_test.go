@@ -21,14 +21,14 @@ import (
 // ending is how a process ended.
 type ending struct {
 	err    error         // exit code or signal, nil for 0
-	lived  time.Duration // at most
+	lived  time.Duration // from its start to its end
 	logged string        // the last line of its log
 	words  []string      // what it said outside its log, after that line: an error may have several lines
 }
 
 // ending looks how the process ended that has just done so.
 func (v *victim) ending() ending {
-	e := ending{err: v.err, lived: time.Since(v.began)}
+	e := ending{err: v.err, lived: v.over.Sub(v.began)}
 	text, err := os.ReadFile(v.log)
 	if err != nil {
 		e.words = []string{err.Error()}

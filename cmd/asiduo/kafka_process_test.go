@@ -78,7 +78,8 @@ type process struct {
 	began time.Time
 	from  int64 // where in the log what it says begins
 	ended chan struct{}
-	err   error // of the process, when it has ended
+	over  time.Time // when it has ended, by whoever waits for nothing else
+	err   error     // of the process, when it has ended
 }
 
 // newProcess makes an instance that does not run yet; brokers are those of the world unless it has a way of its own to
@@ -133,7 +134,7 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	p.cmd, p.ended, p.began = cmd, ended, time.Now()
-	go func() { defer close(ended); p.err = cmd.Wait() }()
+	go func() { defer close(ended); p.err = cmd.Wait(); p.over = time.Now() }()
 }
 
 func (p *process) signal(s syscall.Signal) {
