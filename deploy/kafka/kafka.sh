@@ -28,7 +28,6 @@ secure=${KAFKA_SECURE:-0}
 n=${KAFKA_BROKERS:-1}
 links=${KAFKA_LINKS:-0}
 user=test password=test-secret
-held=/tmp/asiduo-ports-$UID # not in TMPDIR: everybody on the machine has to look at the same place
 
 say() { echo "kafka.sh: $*" >&2; }
 die() { say "$@"; exit 1; }
@@ -96,33 +95,64 @@ new_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '='; }
 # hold_ports sets ports to $1 distinct loopback ports where nobody listens, below the usual ephemeral range: above it,
 # an outgoing connection of any process may take the port before the broker does. Each is held for this cluster until
 # stop, also while nobody listens there, by a link from its number to $run: making one is atomic, and fails if there is
-# one. cmd/asiduo's tests hold theirs for the cluster in the same way (freeAddress).
+# one. cmd/asiduo's tests hold theirs for the cluster in the same way (freeAddress). Where no link can be made, ports are
+# only looked at.
 hold_ports() {
   local p t=0; ports=()
-  mkdir -p "$held"
+  find_held
   forget_ports
   while [ ${#ports[@]} -lt "$1" ]; do
-    t=$((t + 1)); [ "$t" -le 5000 ] || die "no free ports; links in $held hold them"
+    t=$((t + 1)); [ "$t" -le 5000 ] || die "no free ports${held:+; links in $held hold them}"
     p=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
-    ln -sn "$run" "$held/$p" 2>/dev/null || continue
+    case " ${ports[*]-} " in *" $p "*) continue ;; esac
+    if [ -n "$held" ] && ! ln -sn "$run" "$held/$p" 2>/dev/null; then
+      if [ -L "$held/$p" ]; then continue; fi
+      say "no links can be made in $held: ports are not held"; held=
+    fi
     # One where somebody listens stays held too: it is of no use to anybody else.
     if ! (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null; then ports+=("$p"); fi
   done
 }
 
+# find_held sets held to the directory of these links: not in TMPDIR if it can be, as everybody on the machine has to look
+# at the same place. Empty: nowhere.
+find_held() {
+  for held in "/tmp/asiduo-ports-$UID" "${TMPDIR:-/tmp}/asiduo-ports-$UID"; do
+    if mkdir -p "$held" 2>/dev/null && [ -w "$held" ]; then return 0; fi
+  done
+  held=
+}
+
 # forget_ports lets go what clusters hold that are gone. One at a time: between the look of another and its removal, the
 # port may be somebody's again.
 forget_ports() {
-  local l
-  if [ -L "$held/sweep" ] && ! [ -e "$held/sweep/cluster" ]; then rm -f "$held/sweep"; fi
+  local l to asked=: here=:
+  [ -n "$held" ] || return 0
+  if [ -L "$held/sweep" ] && ! lives "$(readlink "$held/sweep")"; then rm -f "$held/sweep"; fi
   ln -sn "$run" "$held/sweep" 2>/dev/null || return 0
-  for l in "$held"/[0-9]*; do if [ -L "$l" ] && ! [ -e "$l/cluster" ]; then rm -f "$l"; fi; done
+  for l in "$held"/[0-9]*; do
+    to=$(readlink "$l") || continue
+    case $asked in *":$to:"*) ;; *) asked="$asked$to:"; if lives "$to"; then here="$here$to:"; fi ;; esac
+    case $here in *":$to:"*) ;; *) rm -f "$l" ;; esac
+  done
   rm -f "$held/sweep"
+}
+
+# lives says whether the cluster in directory $1 is there: a process of it runs, or a start or kill was at it just now.
+# What was killed together with its start, or the machine, is not, though it has left its directory.
+lives() {
+  local run=$1 f
+  [ -e "$run/cluster" ] || return 1
+  if [ -z "$(find "$run/" -maxdepth 0 -mmin +10 2>/dev/null)" ]; then return 0; fi
+  for f in "$run"/*.pid; do if pid "$(basename "$f" .pid)" >/dev/null 2>&1; then return 0; fi; done
+  return 1
 }
 
 # release_ports lets go what this cluster holds; while it does, the cluster must still be there.
 release_ports() {
   local l
+  find_held
+  [ -n "$held" ] || return 0
   for l in "$held"/[0-9]* "$held/sweep"; do if [ -L "$l" ] && [ "$l" -ef "$run" ]; then rm -f "$l"; fi; done
 }
 controller_port() { echo "${ports[0]}"; }
