@@ -62,12 +62,14 @@ func tellAgainst(a *fit.Against, tried *fit.Trial) string {
 		a.Version, a.Method, a.LogLoss, a.LogLoss-a.Gain, a.ECE, tried.ECE, a.AUC, tried.AUC)
 }
 
-// holdAgainst refuses a fit that is worse than the version that runs.
+// holdAgainst refuses a fit that is worse than the version that runs, or of which nobody knows, where a model of the same kind runs.
 func holdAgainst(f *fit.File, runs *parameters.Model, newest uint32, force bool) (said string, err error) {
 	a := f.Against
 	switch {
 	case f.Churn.Status != fit.Good && runs != nil && runs.Method == state.ByMBGNBD.String() && runs.Origin != nil && !force:
 		return "", fmt.Errorf("--from: version %d, which runs, is a fitted model, and these data do not carry one (--force publishes the heuristic)", newest)
+	case a == nil && runs != nil && runs.Method == state.ByMBGNBD.String() && f.Churn.Status == fit.Good && !force:
+		return "", fmt.Errorf("--from: it was not held against version %d of the model, which runs: fit with --against (--force publishes it)", newest)
 	case a == nil:
 		return "not held against the version that runs: fit with --against", nil
 	case a.Version != newest:

@@ -204,7 +204,7 @@ directory if it does not run; with --snapshot those of all shards, as of then.`,
 		cmd.Example += "\n  asiduo model show -c asiduo.yaml >running.json && asiduo fit --topic -c asiduo.yaml --model mbg_nbd --against running.json --output model.json &&\n" +
 			"    asiduo model publish -c asiduo.yaml --from model.json --yes"
 		fl.StringVar(&p.from, "from", "", "file that fit has written: its parameters instead of churn.method and churn.params")
-		fl.BoolVar(&p.force, "force", false, "also a fit that was worse than the version that runs, on the same days")
+		fl.BoolVar(&p.force, "force", false, "also a fit that was worse than the version that runs, on the same days, or was not held against it")
 	}
 	return cmd
 }
@@ -296,6 +296,9 @@ func (p *publishing) propose(ctx context.Context, cfg config.Config, about param
 		}
 		if err != nil {
 			return nil, nil, usageError{err}
+		}
+		if sameAs(set, c) {
+			return c, nil, parameters.ErrSame
 		}
 		said, err := holdAgainst(f, set.Models[p.newest(set)], p.newest(set), p.force)
 		if err != nil {

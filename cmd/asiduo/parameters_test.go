@@ -116,7 +116,7 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	show()
-	held := learn("mbg_nbd", "1998-02-15", "--against", running)
+	held, stale := learn("mbg_nbd", "1998-02-15", "--against", running), learn("mbg_nbd", "1998-03-31", "--against", running)
 	want(command(t, "model", "publish", "-c", heuristic, "--from", held, "--dry-run"), "version 3 (heuristic), which runs, on the same days: log loss 2.0333", ", the fit 0.3466; ECE")
 	refused(t, exitUsage, "--against: open nowhere: no such file or directory", "fit", "--preset", "cdnow", "--input", "data/CDNOW_sample.txt.gz", "--against", "nowhere")
 	text, err = os.ReadFile(held)
@@ -131,11 +131,16 @@ func TestPublish(t *testing.T) {
 	want(command(t, "model", "publish", "-c", heuristic, "--from", enough, "--dry-run"), "mbg_nbd, fitted to 2349 customers of data/CDNOW_sample.txt.gz from 1997-01-01 to 1998-02-15", "8 customers in 4 of 4 shards", "calibration platt; held out: AUC 0.799, ECE 0.019; confidence high",
 		"no customer value: amounts are in USD, the pipeline counts in EUR")
 	want(command(t, "model", "publish", "-c", heuristic, "--from", enough, "--yes"), "not held against the version that runs: fit with --against", "version 4 of the model is published")
-	refused(t, exitFailed, "--from: it was held against version 3 of the model, the newest is 4: fit again", "model", "publish", "-c", heuristic, "--from", held)
+	refused(t, exitFailed, "--from: it was held against version 3 of the model, the newest is 4: fit again", "model", "publish", "-c", heuristic, "--from", stale)
 	refused(t, exitFailed, "--from: version 4, which runs, is a fitted model, and these data do not carry one (--force publishes the heuristic)", "model", "publish", "-c", heuristic, "--from", few, "--yes")
 	want(command(t, "model", "show", "-c", heuristic), `"version": 4,`, `"method": "mbg_nbd"`, `"r": 0.5`, `"status": "ok"`, `"customers": 2349`, `"sha256": "`,
 		`"calibration": {`, `"percentiles": [`, `"confidence": "high"`, `"held_out": {`)
 	refused(t, exitFailed, "version 4 of the model: nothing to publish: the newest version says the same", "model", "publish", "-c", heuristic, "--from", enough, "--yes")
+	unheld := learn("mbg_nbd", "1998-03-31")
+	refused(t, exitFailed, "--from: it was not held against version 4 of the model, which runs: fit with --against (--force publishes it)", "model", "publish", "-c", heuristic, "--from", unheld, "--yes")
+	want(command(t, "model", "publish", "-c", heuristic, "--from", unheld, "--force", "--dry-run"), "not held against the version that runs: fit with --against")
+	show()
+	want(command(t, "model", "publish", "-c", heuristic, "--from", learn("mbg_nbd", "1998-03-31", "--against", running), "--force", "--dry-run"), "version 4 (mbg_nbd), which runs, on the same days: log loss 0.")
 	want(command(t, "state", "get", "-c", s.file, "c1"), `"segment":"fresh"`)
 
 	s = w.again(s.file)
