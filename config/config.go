@@ -36,17 +36,19 @@ type Kafka struct {
 // TLS is transport security; files are PEM.
 type TLS struct {
 	Enabled    bool   `json:"enabled" jsonschema_description:"Speak TLS to the brokers."`
-	CAFile     string `json:"ca_file" jsonschema_description:"Certificate authorities to trust. Empty: the system's."`
-	CertFile   string `json:"cert_file" jsonschema_description:"Own certificate, for mutual TLS."`
+	CAFile     string `json:"ca_file" jsonschema_description:"Certificate authorities to trust, read at each connection. Empty: the system's."`
+	CertFile   string `json:"cert_file" jsonschema_description:"Own certificate, for mutual TLS, read at each connection."`
 	KeyFile    string `json:"key_file" jsonschema_description:"Key of the own certificate."`
 	ServerName string `json:"server_name" jsonschema_description:"Name expected in the broker's certificate. Empty: the host dialled."`
 }
 
 // SASL is how the process proves who it is.
 type SASL struct {
-	Mechanism string `json:"mechanism" jsonschema:"enum=none,enum=PLAIN,enum=SCRAM-SHA-256,enum=SCRAM-SHA-512" jsonschema_description:"none, PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."`
-	Username  string `json:"username" jsonschema_description:"User name."`
-	Password  Secret `json:"password" jsonschema_description:"Password; write ${NAME} to take it from the environment."`
+	Mechanism    string `json:"mechanism" jsonschema:"enum=none,enum=PLAIN,enum=SCRAM-SHA-256,enum=SCRAM-SHA-512,enum=OAUTHBEARER" jsonschema_description:"none, PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER."`
+	Username     string `json:"username" jsonschema_description:"User name, unless the mechanism is OAUTHBEARER."`
+	Password     Secret `json:"password" jsonschema_description:"Password; write ${NAME} to take it from the environment."`
+	PasswordFile string `json:"password_file" jsonschema_description:"File that holds the password instead, read at each login."`
+	TokenFile    string `json:"token_file" jsonschema_description:"OAUTHBEARER: file that holds the token, read at each login."`
 }
 
 // Inputs are the topics that are read.

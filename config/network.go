@@ -65,14 +65,25 @@ func (r checker) kafka() {
 
 func (r checker) sasl(local bool) {
 	sasl := r.c.Kafka.SASL
+	for _, k := range []struct{ key, value string }{
+		{"username", sasl.Username}, {"password", string(sasl.Password)}, {"password_file", sasl.PasswordFile}, {"token_file", sasl.TokenFile},
+	} {
+		idle := sasl.Mechanism == "none" || (sasl.Mechanism == "OAUTHBEARER") != (k.key == "token_file")
+		r.need(k.value == "" || !idle, "has no effect while kafka.sasl.mechanism is "+sasl.Mechanism, "kafka.sasl."+k.key, "kafka.sasl.mechanism")
+	}
 	if sasl.Mechanism == "none" {
-		const idle = "has no effect while kafka.sasl.mechanism is none"
-		r.need(sasl.Username == "", idle, "kafka.sasl.username", "kafka.sasl.mechanism")
-		r.need(sasl.Password == "", idle, "kafka.sasl.password", "kafka.sasl.mechanism")
+		return
+	}
+	if sasl.Mechanism == "OAUTHBEARER" {
+		r.need(sasl.TokenFile != "", "must not be empty for the mechanism OAUTHBEARER", "kafka.sasl.token_file", "kafka.sasl.mechanism")
+		r.need(r.c.Kafka.TLS.Enabled || local, "OAUTHBEARER sends the token in the clear; set kafka.tls.enabled",
+			"kafka.sasl.mechanism", "kafka.tls.enabled", "kafka.brokers")
 		return
 	}
 	r.need(sasl.Username != "", "must not be empty for the mechanism "+sasl.Mechanism, "kafka.sasl.username", "kafka.sasl.mechanism")
-	r.need(sasl.Password != "", "must not be empty for the mechanism "+sasl.Mechanism, "kafka.sasl.password", "kafka.sasl.mechanism")
+	r.need(sasl.Password != "" || sasl.PasswordFile != "", "must not be empty for the mechanism "+sasl.Mechanism+", unless kafka.sasl.password_file is set",
+		"kafka.sasl.password", "kafka.sasl.password_file", "kafka.sasl.mechanism")
+	r.need(sasl.Password == "" || sasl.PasswordFile == "", "there must not be a kafka.sasl.password beside it", "kafka.sasl.password_file", "kafka.sasl.password")
 	r.need(sasl.Mechanism != "PLAIN" || r.c.Kafka.TLS.Enabled || local,
 		"PLAIN sends the password in the clear; set kafka.tls.enabled or use SCRAM-SHA-256 or SCRAM-SHA-512",
 		"kafka.sasl.mechanism", "kafka.tls.enabled", "kafka.brokers")
