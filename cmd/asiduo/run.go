@@ -59,7 +59,9 @@ func newRegistry() *prometheus.Registry {
 // ended: listeners first, the pipeline, its stores last.
 func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	registry := newRegistry()
-	pipe, err := pipeline.New(cfg, pipeline.Deps{Log: log, Registry: registry, FS: vfs.Default, Advertise: advertised(cfg)})
+	pipe, err := pipeline.New(cfg, pipeline.Deps{
+		Log: log, Registry: registry, FS: vfs.Default, Advertise: advertised(cfg), Client: pipeline.SharedDialer(cfg.Kafka.TLS, log),
+	})
 	if err != nil {
 		return usageError{err}
 	}
