@@ -3,7 +3,8 @@
 #   kafka.sh fetch              fill the cache of jars
 #   kafka.sh start              format and start a new cluster on free loopback ports; prints
 #                               run=DIR, bootstrap=HOST:PORT[,...], pid=N (pid2=, pid3=), with KAFKA_SECURE=1 also
-#                               secure=HOST:PORT[,...], ca=FILE, user=, password=; with KAFKA_LINKS=K also link1= to linkK=
+#                               secure=HOST:PORT[,...], mutual=HOST:PORT[,...], ca=FILE, ca_key=FILE, user=, password=;
+#                               with KAFKA_LINKS=K also link1= to linkK=
 #   kafka.sh stop DIR           SIGKILL all brokers of DIR and throw their data away
 #   kafka.sh kill DIR [N]       SIGKILL broker N (default 1)
 #   kafka.sh restart DIR [N]    stop broker N gracefully if it runs, start it on the same data and port; prints pid=N
@@ -15,7 +16,9 @@
 #                   min.insync.replicas=2
 #   KAFKA_LINKS     how many more listeners each broker has that are advertised at another port, where a proxy of the
 #                   caller should listen (default 0)
-#   KAFKA_SECURE    1 = also a SASL_SSL listener with SCRAM-SHA-256
+#   KAFKA_SECURE    1 = also a SASL_SSL listener (SCRAM-SHA-256, SCRAM-SHA-512, PLAIN, OAUTHBEARER with tokens that nobody
+#                   signs), one with mutual TLS, and an authorizer that lets in only whom ACLs name; the plain listener and
+#                   the user that is printed are above it. Needs openssl
 #   KAFKA_FEATURES  feature levels to format with, as "transaction.version=0"
 #   KAFKA_EXTRA     more broker settings, as "a=b;c=d"
 #   KAFKA_VERSION   another version of the jars;  KAFKA_HEAP (512m);  KAFKA_LOG_LEVEL (warn)
@@ -158,22 +161,54 @@ release_ports() {
 controller_port() { echo "${ports[0]}"; }
 plain_port() { echo "${ports[$1]}"; }
 secure_port() { echo "${ports[$((n + $1))]}"; }
+mutual_port() { echo "${ports[$((2 * n + 2 * n * links + $1))]}"; }
 # Of link $2 to broker $1: where the broker listens, and where it says that it does.
 link_port() { echo "${ports[$((2 * n + 1 + 2 * ((${2} - 1) * n + ${1} - 1)))]}"; }
 proxy_port() { echo "${ports[$((2 * n + 2 + 2 * ((${2} - 1) * n + ${1} - 1)))]}"; }
 link() { local i s=""; for ((i = 1; i <= n; i++)); do s="$s,127.0.0.1:$(link_port "$i" "$1")/127.0.0.1:$(proxy_port "$i" "$1")"; done; echo "${s#,}"; }
 addresses() { local i s=""; for ((i = 1; i <= n; i++)); do s="$s,127.0.0.1:$("$1" "$i")"; done; echo "${s#,}"; }
 
+# make_keys makes an authority and the brokers' certificate. Kafka takes the key in PKCS#8 only.
 make_keys() {
-  keytool -genkeypair -alias b -keyalg EC -groupname secp256r1 -dname CN=127.0.0.1 -ext san=ip:127.0.0.1,dns:localhost \
-    -ext bc:c -validity 30 -storetype PKCS12 -keystore "$run/b.p12" -storepass changeit 2>/dev/null
-  keytool -exportcert -rfc -alias b -keystore "$run/b.p12" -storepass changeit >"$run/ca.pem" 2>/dev/null
+  (
+    cd "$run"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "/CN=test authority" \
+      -addext basicConstraints=critical,CA:TRUE -keyout ca.key -out ca.pem
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=127.0.0.1 -keyout b.key -out b.csr
+    openssl x509 -req -in b.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out b.crt \
+      -extfile <(echo "subjectAltName=IP:127.0.0.1,DNS:localhost")
+    openssl pkcs8 -topk8 -nocrypt -in b.key | cat - b.crt >b.pem
+    rm b.key b.csr b.crt
+  ) 2>"$run/keys.log" || { cat "$run/keys.log" >&2; die "openssl could not make certificates"; }
+}
+
+# secure_config prints the settings of the listeners that ask who is there. ANONYMOUS are the plain listeners: the brokers
+# themselves, and the administrator of a test.
+secure_config() {
+  local module=org.apache.kafka.common.security
+  cat <<END
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:$user
+ssl.keystore.type=PEM
+ssl.keystore.location=$run/b.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$run/ca.pem
+sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN,OAUTHBEARER
+listener.name.secure.scram-sha-256.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.secure.scram-sha-512.sasl.jaas.config=$module.scram.ScramLoginModule required;
+listener.name.secure.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_$user="$password";
+listener.name.secure.oauthbearer.sasl.jaas.config=$module.oauthbearer.OAuthBearerLoginModule required;
+listener.name.mutual.ssl.client.auth=required
+listener.name.mutual.ssl.principal.mapping.rules=RULE:^CN=([^,]+).*\$/\$1/,DEFAULT
+END
 }
 
 config() {
   local i=$1 roles=broker listeners advertised rf=$((n < 3 ? n : 3)) isr=$((n < 3 ? 1 : 2)) ctrl k map=""
   ctrl=$(controller_port); listeners="PLAINTEXT://127.0.0.1:$(plain_port "$i")"
-  if [ "$secure" = 1 ]; then listeners="$listeners,SECURE://127.0.0.1:$(secure_port "$i")"; fi
+  if [ "$secure" = 1 ]; then
+    listeners="$listeners,SECURE://127.0.0.1:$(secure_port "$i"),MUTUAL://127.0.0.1:$(mutual_port "$i")"
+  fi
   advertised=$listeners
   for ((k = 1; k <= links; k++)); do
     listeners="$listeners,LINK$k://127.0.0.1:$(link_port "$i" "$k")"
@@ -185,15 +220,7 @@ config() {
   fi
   sed -e "s|@ROLES@|$roles|;s|@NODE@|$i|;s|@CTRL@|$ctrl|;s|@LISTENERS@|$listeners|;s|@ADVERTISED@|$advertised|" \
     -e "s|@DATA@|$run/data$i|;s|@RF@|$rf|;s|@ISR@|$isr|;s|@LINKS@|$map|" "$here/server.properties.in" >"$run/$i.properties"
-  if [ "$secure" = 1 ]; then
-    cat >>"$run/$i.properties" <<END
-sasl.enabled.mechanisms=SCRAM-SHA-256
-listener.name.secure.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
-ssl.keystore.location=$run/b.p12
-ssl.keystore.password=changeit
-ssl.keystore.type=PKCS12
-END
-  fi
+  if [ "$secure" = 1 ]; then secure_config >>"$run/$i.properties"; fi
   tr ';' '\n' <<<"${KAFKA_EXTRA:-}" >>"$run/$i.properties"
 }
 
@@ -201,7 +228,9 @@ format() {
   local i=$1 f how=(--no-initial-controllers)
   if [ "$i" = 1 ]; then how=(--standalone); fi
   for f in ${KAFKA_FEATURES:-}; do how+=(--feature "$f"); done
-  if [ "$secure" = 1 ]; then how+=(--add-scram "SCRAM-SHA-256=[name=$user,password=$password]"); fi
+  if [ "$secure" = 1 ]; then
+    how+=(--add-scram "SCRAM-SHA-256=[name=$user,password=$password]" --add-scram "SCRAM-SHA-512=[name=$user,password=$password]")
+  fi
   # Writing the archive is for the broker alone; formatting only reads one.
   local read=(); case "${share[*]-}" in *SharedArchiveFile*) read=("${share[@]}") ;; esac
   "${jvm[@]}" ${read[@]+"${read[@]}"} "-Dkafka.log.file=$run/format$i.log" kafka.tools.StorageTool format "${how[@]}" \
@@ -266,7 +295,7 @@ halt() {
 halt_all() { local f; for f in "$run"/*.pid; do if [ -f "$f" ]; then halt "$(basename "$f" .pid)" now; fi; done; }
 wipe() {
   release_ports
-  rm -rf "$run"/data* "$run"/*.properties "$run"/*.format "$run"/*.pid "$run/b.p12" "$run/ca.pem" "$run/cluster"
+  rm -rf "$run"/data* "$run"/*.properties "$run"/*.format "$run"/*.pid "$run"/*.pem "$run"/ca.* "$run/cluster"
 }
 
 # cluster starts n brokers in $run. A port lost to another process between looking and binding is a reason to try again.
@@ -274,7 +303,7 @@ cluster() {
   local i try failed
   for try in 1 2 3 4 5; do
     echo "made=$made" >"$run/cluster" # before ports are held, which are let go when it is missing
-    hold_ports $((1 + 2 * n + 2 * n * links)); cluster_id=$(new_id); failed=0
+    hold_ports $((1 + 3 * n + 2 * n * links)); cluster_id=$(new_id); failed=0
     if [ "$secure" = 1 ]; then make_keys; fi
     local jobs=()
     for ((i = 1; i <= n; i++)); do config "$i"; format "$i" & jobs+=($!); done
@@ -308,7 +337,8 @@ start() {
   for ((i = 1; i <= n; i++)); do printf 'pid%s=%s\n' "$([ "$i" = 1 ] || echo "$i")" "$(cat "$run/$i.pid")"; done
   for ((i = 1; i <= links; i++)); do printf 'link%s=%s\n' "$i" "$(link "$i")"; done
   if [ "$secure" = 1 ]; then
-    printf 'secure=%s\nca=%s\nuser=%s\npassword=%s\n' "$(addresses secure_port)" "$run/ca.pem" "$user" "$password"
+    printf 'secure=%s\nmutual=%s\n' "$(addresses secure_port)" "$(addresses mutual_port)"
+    printf 'ca=%s\nca_key=%s\nuser=%s\npassword=%s\n' "$run/ca.pem" "$run/ca.key" "$user" "$password"
   fi
 }
 
