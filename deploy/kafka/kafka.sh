@@ -240,12 +240,14 @@ format() {
 # launch writes the pid before the process becomes the broker, so that stop finds it whatever happens in between.
 launch() {
   local i=$1
-  rm -f "$run/$i.log"
+  local audit=off
+  if [ "$secure" = 1 ]; then audit=debug; fi
+  rm -f "$run/$i.log" "$run/$i.log.acl"
   (
     exec 9>&-
     echo "$BASHPID" >"$run/$i.pid"
     exec nohup "${jvm[@]}" ${share[@]+"${share[@]}"} "-Xmx${KAFKA_HEAP:-512m}" "-Dkafka.log.file=$run/$i.log" \
-      kafka.Kafka "$run/$i.properties" >"$run/$i.out" 2>&1 </dev/null
+      "-Dkafka.acl.level=$audit" kafka.Kafka "$run/$i.properties" >"$run/$i.out" 2>&1 </dev/null
   ) &
 }
 
