@@ -53,6 +53,9 @@ configuration with defaults, secrets hidden. With --connect it also looks at the
 				return err
 			}
 			defer cl.Close()
+			if err := pipeline.Allowed(cmd.Context(), cl, cfg, "run"); err != nil {
+				return err
+			}
 			shards, warnings, err := pipeline.Layout(cmd.Context(), adm, cfg)
 			if err == nil {
 				warnings = append(warnings, pipeline.Retention(cmd.Context(), adm, cfg)...)

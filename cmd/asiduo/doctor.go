@@ -100,6 +100,9 @@ func (d *doctor) brokers(ctx context.Context) {
 	defer cl.Close()
 	d.adm = adm
 	d.ok("brokers", "%s answer", strings.Join(d.cfg.Kafka.Brokers, ", "))
+	if err := pipeline.Allowed(ctx, cl, d.cfg, "run"); err != nil {
+		d.fault("rights", "asiduo init -c "+d.file+" --acls prints the commands that grant them", "%v", err)
+	}
 	d.versions(ctx)
 	set, err := parameters.Read(ctx, d.connect, d.cfg.App)
 	switch {

@@ -13,25 +13,36 @@ import (
 
 func newInit() *cobra.Command {
 	var file string
+	var acls aclFlags
 	dry := false
 	cmd := &cobra.Command{
 		Use:   "init -c FILE",
 		Short: "Create the topics of the pipeline",
 		Long: `init creates the topics that the pipeline owns, each with one partition per shard and the settings it needs, and prints them.
 The inputs must be there: the number of shards follows from their partitions (shards in the configuration, else that of
-topics that exist, else the smallest common divisor of at least 8, else the greatest). What exists is left as it is.`,
-		Example: "  asiduo init -c asiduo.yaml --dry-run\n  asiduo init -c asiduo.yaml",
+topics that exist, else the smallest common divisor of at least 8, else the greatest). What exists is left as it is.
+With --acls it asks nobody: it prints the least rights that the processes and that init itself need where brokers ask who is there.`,
+		Example: "  asiduo init -c asiduo.yaml --dry-run\n  asiduo init -c asiduo.yaml\n  asiduo init -c asiduo.yaml --acls --principal User:shop",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(file)
 			if err != nil {
 				return err
 			}
+			if err := acls.check(cfg); err != nil {
+				return err
+			}
+			if acls.print {
+				return acls.write(cmd.OutOrStdout(), cfg)
+			}
 			cl, adm, err := admin(cmd.Context(), cfg.Kafka)
 			if err != nil {
 				return err
 			}
 			defer cl.Close()
+			if err := pipeline.Allowed(cmd.Context(), cl, cfg, "init"); err != nil {
+				return err
+			}
 			counts, err := pipeline.InputPartitions(cmd.Context(), adm, cfg)
 			if err != nil {
 				return err
@@ -66,6 +77,7 @@ topics that exist, else the smallest common divisor of at least 8, else the grea
 		},
 	}
 	configFlag(cmd, &file)
+	acls.add(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be done and do nothing")
 	return cmd
 }

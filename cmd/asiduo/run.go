@@ -42,6 +42,19 @@ the shards are left to others. Start as many processes as you like, each with a 
 	return cmd
 }
 
+// allowed proves that the brokers let us do all that a process does.
+func allowed(ctx context.Context, cfg config.Config) error {
+	cl, _, err := admin(ctx, cfg.Kafka)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer cl.Close()
+	return pipeline.Allowed(ctx, cl, cfg, "run")
+}
+
 // newRegistry has the figures of the process itself.
 func newRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
@@ -64,6 +77,9 @@ func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error
 	})
 	if err != nil {
 		return usageError{err}
+	}
+	if err := allowed(ctx, cfg); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
