@@ -3,7 +3,7 @@
 GO ?= go
 CASES ?=
 
-.PHONY: test vectors sim lint conformance kafka-test docs-test deploy-test chaos mutants bench nightly build fuzz release image
+.PHONY: test vectors sim lint conformance kafka-test security-test docs-test deploy-test chaos mutants bench nightly build fuzz release image
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/asiduo ./cmd/asiduo
@@ -37,6 +37,10 @@ conformance:
 kafka-test:
 	bash .ci/kafka-test.sh
 
+# Logins, certificates and access rights, against a real Kafka that asks who is there: needs openssl too.
+security-test:
+	bash .ci/kafka-test.sh security
+
 # The models against golden values; VECTORS=FILE for another file in the format of state/model/testdata/README.md.
 VECTORS ?=
 vectors:
@@ -44,7 +48,7 @@ vectors:
 
 # What the pages say: the reference and the events against the code, every command of README's proof and of docs/operating.md.
 docs-test:
-	$(GO) test -count=1 -run '^(TestReference|TestSubscribing|TestProveIt)$$' ./cmd/asiduo
+	$(GO) test -count=1 -run '^(TestReference|TestSubscribing|TestSecurityPage|TestProveIt)$$' ./cmd/asiduo
 	bash .ci/kafka-test.sh '^TestKafka(Docs|Readme)$$'
 
 # What lies in deploy, with the real parts: needs root, Java 17, Maven and Python 3; installs the rest.

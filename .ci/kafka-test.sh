@@ -4,6 +4,7 @@
 #   .ci/kafka-test.sh [pattern]     only the tests that match; default: all but the chaos
 #   .ci/kafka-test.sh chaos         processes, brokers and the network between them under faults; CHAOS=15m is how long,
 #                                   SEED=n which faults, BROKERS=1|3 how many brokers, KEEP=DIR where logs are to go
+#   .ci/kafka-test.sh security      logins, certificates and access rights, on a cluster that asks who is there
 #
 # Needs Java 17 and, once, Maven (deploy/kafka/README.md). Everything listens on loopback.
 set -euo pipefail
@@ -16,6 +17,10 @@ if [ "$pattern" = chaos ]; then
 	export ASIDUO_CHAOS=${CHAOS:-15m} ASIDUO_SEED=${SEED:-} ASIDUO_KEEP=${KEEP:+$(realpath -m "$KEEP")} \
 		KAFKA_BROKERS=${BROKERS:-1} KAFKA_LINKS=3 KAFKA_HEAP=${KAFKA_HEAP:-320m}
 	limit=3h
+elif [ "$pattern" = security ]; then
+	pattern='^TestSecurity'
+	# Those who have logged in must do so again after five seconds: a new password or token is seen soon.
+	export KAFKA_SECURE=1 KAFKA_EXTRA=listener.name.secure.connections.max.reauth.ms=5000
 fi
 
 tmp=$(mktemp -d)
@@ -32,9 +37,11 @@ trap 'exit 130' INT TERM HUP
 KAFKA_RUN="$tmp/kafka" bash deploy/kafka/kafka.sh start >"$tmp/started"
 ASIDUO_BROKER=$(sed -n 's/^bootstrap=//p' "$tmp/started")
 ASIDUO_LINKS=$(sed -n 's/^link[0-9]*=//p' "$tmp/started" | tr '\n' ' ')
+ASIDUO_SECURE=$(sed -n 's/^secure=//p' "$tmp/started")
+ASIDUO_MUTUAL=$(sed -n 's/^mutual=//p' "$tmp/started")
 ASIDUO_KAFKA_RUN=$tmp/kafka
 ASIDUO_BINARY=$tmp/asiduo
-export ASIDUO_BROKER ASIDUO_LINKS ASIDUO_KAFKA_RUN ASIDUO_BINARY
+export ASIDUO_BROKER ASIDUO_LINKS ASIDUO_SECURE ASIDUO_MUTUAL ASIDUO_KAFKA_RUN ASIDUO_BINARY
 go build -o "$ASIDUO_BINARY" ./cmd/asiduo
 
 set -m
