@@ -190,7 +190,7 @@ func TestRotatedCertificates(t *testing.T) {
 		file(t, broken.path, broken.text)
 		greeted(other, "summer")
 		greeted(other, "summer")
-		if told := log.String(); strings.Count(told, "\n") != 1 || !strings.Contains(told, "those of before are used") || !strings.Contains(told, broken.says) {
+		if told := log.String(); strings.Count(told, "\n") != 1 || !strings.Contains(told, "certificates cannot be read, those of before are used") || !strings.Contains(told, broken.says) {
 			t.Errorf("the log says %q, want %q", told, broken.says)
 		}
 	}
