@@ -5,7 +5,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +29,7 @@ import (
 )
 
 // TestSecurityRights runs an application as a user with the rights that "init --acls" prints and no others: purchases
-// in, events out, who is there changes his password, certificate and token meanwhile, and others take over. Then it takes
+// in, events out, who is there changes his password, certificate and token meanwhile, the broker its authority, and others take over. Then it takes
 // the rights away, one by one.
 func TestSecurityRights(t *testing.T) {
 	g := newGuarded(t)
@@ -35,6 +40,7 @@ func TestSecurityRights(t *testing.T) {
 	t.Run("rotation", func(t *testing.T) { g.rotation(t, w) })
 	if !t.Failed() {
 		g.used(t, "app", rightsOf(w.cfg, "run"))
+		t.Run("operators", func(t *testing.T) { g.operators(t, w) })
 		t.Run("without", func(t *testing.T) { g.runWithout(t, w) })
 		t.Run("init", func(t *testing.T) { g.initWithout(t, w) })
 	}
@@ -123,6 +129,7 @@ func (g *guarded) rotation(t *testing.T, w *world) {
 	w.startLoad(20, a)
 	w.cl.Produce(t.Context(), &kgo.Record{Topic: w.cfg.Inputs.Purchases, Key: []byte("x"), Value: []byte("{")}, w.written) // a dead letter
 	password("second")
+	g.renewBrokers(t, w)
 	time.Sleep(reauth + time.Second)
 	goesOn(a)
 
@@ -143,6 +150,57 @@ func (g *guarded) rotation(t *testing.T, w *world) {
 	time.Sleep(time.Until(issued.Add(life + time.Second)))
 	goesOn(c)
 	w.finish(b, c)
+}
+
+// renewBrokers gives the listener for passwords and tokens a certificate of another authority. Kafka wants the name to be
+// the same.
+func (g *guarded) renewBrokers(t *testing.T, w *world) {
+	t.Helper()
+	cert, key := g.signed(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}, nil)
+	g.file("ca.pem", g.authority()+cert)
+	const listener = "listener.name.secure.ssl.keystore."
+	at, kind := g.file("broker.pem", key+cert), "PEM"
+	alter := func(op kadm.IncrementalOp) {
+		_, err := w.adm.AlterBrokerConfigs(context.Background(), []kadm.AlterConfig{{Op: op, Name: listener + "location", Value: &at}, {Op: op, Name: listener + "type", Value: &kind}}, 1)
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	alter(kadm.SetConfig)
+	t.Cleanup(func() { alter(kadm.DeleteConfig) }) // for other tests
+	only := x509.NewCertPool()
+	only.AppendCertsFromPEM([]byte(cert))
+	await(t, 10*time.Second, "the broker has a new certificate", func() bool {
+		conn, err := tls.Dial("tcp", g.secure, &tls.Config{RootCAs: only})
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// operators look at the application, and publish, with the rights of its processes; only the settings of the inputs are
+// closed to them.
+func (g *guarded) operators(t *testing.T, w *world) {
+	p := newProcess(t, w, "b")
+	p.configure(func(c *config.Config) { c.Kafka = g.bearing("app", time.Hour) })
+	p.command("check", "--connect")
+	p.command("state", "verify")
+	p.configure(func(c *config.Config) { c.Churn.HorizonDays++ })
+	p.command("model", "publish", "--yes")
+	out, _ := attempt(t, p, "doctor", "--json") // the keys of dead letters are a fault
+	var found []finding
+	if err := json.Unmarshal([]byte(out[:strings.LastIndex(out, "]")+1]), &found); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, f := range found {
+		if refused := strings.Contains(f.Detail, "AUTHORIZATION"); refused != (f.Check == "settings" || f.Check == "retention") || f.Check == "rights" {
+			t.Errorf("%+v", f)
+		}
+	}
 }
 
 var audited = regexp.MustCompile(`Principal = User:(\S+) is (Allowed|Denied) operation = (\S+) from .* on resource = (\w+):LITERAL:(\S+) for request = (\w+)`)

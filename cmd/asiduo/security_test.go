@@ -42,7 +42,18 @@ func newGuarded(t *testing.T) *guarded {
 	if g.secure == "" {
 		t.Fatal("ASIDUO_SECURE is not set: run make security-test")
 	}
+	g.file("ca.pem", g.authority())
 	return g
+}
+
+// authority is that of the cluster.
+func (g *guarded) authority() string {
+	g.t.Helper()
+	text, err := os.ReadFile(filepath.Join(g.run, "ca.pem"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return string(text)
 }
 
 // file writes a file of credentials, as a whole.
@@ -60,7 +71,7 @@ func (g *guarded) file(name, text string) string {
 
 // over are the settings of the brokers at an address that speak TLS.
 func (g *guarded) over(at string, s config.SASL) config.Kafka {
-	return config.Kafka{Brokers: []string{at}, TLS: config.TLS{Enabled: true, CAFile: filepath.Join(g.run, "ca.pem")}, SASL: s}
+	return config.Kafka{Brokers: []string{at}, TLS: config.TLS{Enabled: true, CAFile: filepath.Join(g.dir, "ca.pem")}, SASL: s}
 }
 
 // bearing are those of a user with a token.
@@ -82,24 +93,32 @@ func (g *guarded) certified(user string, life time.Duration) config.Kafka {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: user}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(life),
-	}, authority.Leaf, &key.PublicKey, authority.PrivateKey)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		g.t.Fatal(err)
-	}
+	cert, key := g.signed(&x509.Certificate{Subject: pkix.Name{CommonName: user}, NotAfter: time.Now().Add(life)}, &authority)
 	k := g.over(g.mutual, config.SASL{Mechanism: "none"})
-	k.TLS.CertFile = g.file(user+".crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-	k.TLS.KeyFile = g.file(user+".key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
+	k.TLS.CertFile, k.TLS.KeyFile = g.file(user+".crt", cert), g.file(user+".key", key)
 	return k
+}
+
+// signed makes a certificate and its key, in PEM; without an authority it signs itself.
+func (g *guarded) signed(c *x509.Certificate, by *tls.Certificate) (cert, key string) {
+	g.t.Helper()
+	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if by == nil {
+		by = &tls.Certificate{Leaf: c, PrivateKey: own}
+	}
+	c.SerialNumber, c.NotBefore = big.NewInt(time.Now().UnixNano()), time.Now().Add(-2*time.Hour)
+	der, err := x509.CreateCertificate(rand.Reader, c, by.Leaf, &own.PublicKey, by.PrivateKey)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(own)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
 }
 
 // strange is a mechanism that nobody offers.
