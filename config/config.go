@@ -21,7 +21,7 @@ type Config struct {
 	Outputs     Outputs `json:"outputs" jsonschema_description:"What is written besides events."`
 	Archive     Archive `json:"archive" jsonschema_description:"Parquet snapshots."`
 	API         API     `json:"api" jsonschema_description:"HTTP: customers and health."`
-	Admin       Admin   `json:"admin" jsonschema_description:"HTTP: metrics, profiles of the process, commands. Keep it private."`
+	Admin       Admin   `json:"admin" jsonschema_description:"HTTP: metrics, profiles of the process, commands, the whole state. Keep it private."`
 	Monitor     Monitor `json:"monitor" jsonschema_description:"HTTP: health and metrics, and nothing else, for those who may not see more: probes of Kubernetes, Prometheus."`
 	Log         Log     `json:"log" jsonschema_description:"Logging of the process to standard error."`
 }
@@ -182,12 +182,25 @@ type Archive struct {
 // API is the listener for questions about customers.
 type API struct {
 	Listen    string `json:"listen" jsonschema_description:"host:port. Empty: none."`
-	Advertise string `json:"advertise" jsonschema_description:"URL under which others reach this listener, as https://asiduo-0.example:8443: where other instances send those who ask for a customer of this one. Empty: http:// and api.listen."`
+	Advertise string `json:"advertise" jsonschema_description:"URL under which others reach this listener, as https://asiduo-0.example:8443: where other instances send those who ask for a customer of this one. Empty: api.listen."`
+	Access    Access `json:"access" jsonschema_description:"Who may ask. Anywhere but on loopback, tokens or client certificates are needed."`
 }
 
 // Admin is the private listener.
 type Admin struct {
 	Listen string `json:"listen" jsonschema_description:"host:port of metrics, profiles and commands. Empty: none."`
+	Access Access `json:"access" jsonschema_description:"Who may ask. Anywhere but on loopback, tokens or client certificates are needed."`
+}
+
+// Access is who may ask a listener. Every demand that is made must be met.
+type Access struct {
+	Tokens       []Secret `json:"tokens" jsonschema_description:"Bearer tokens; a request must have one of them. Write \"${NAME}\" to take one from the environment."`
+	TokensFile   string   `json:"tokens_file" jsonschema_description:"File of bearer tokens, one a line; read anew when it changes, so that a new token can be there before the old one goes."`
+	CertFile     string   `json:"cert_file" jsonschema_description:"Own certificate: the listener speaks TLS. Files are PEM and read anew when they change."`
+	KeyFile      string   `json:"key_file" jsonschema_description:"Key of the own certificate."`
+	ClientCAFile string   `json:"client_ca_file" jsonschema_description:"Certificate authorities of clients: who has no certificate of theirs is refused (mutual TLS)."`
+	Insecure     bool     `json:"insecure" jsonschema_description:"Let everybody ask who reaches the listener, though it is not on loopback."`
+	Rate         int      `json:"rate" jsonschema:"minimum=0" jsonschema_description:"Requests in a second from one address, and as many at once; more are answered with 429. 0: any number."`
 }
 
 // Monitor is the listener that may be public: no answer of it is about a customer.

@@ -57,8 +57,8 @@ func Default() Config {
 		},
 		Outputs: Outputs{Profiles: true, ReplicationFactor: -1},
 		Archive: Archive{Every: Duration(24 * time.Hour)},
-		API:     API{Listen: "127.0.0.1:8080"},
-		Admin:   Admin{Listen: "127.0.0.1:9100"},
+		API:     API{Listen: "127.0.0.1:8080", Access: Access{Tokens: []Secret{}, Rate: 1000}},
+		Admin:   Admin{Listen: "127.0.0.1:9100", Access: Access{Tokens: []Secret{}, Rate: 100}},
 		Log:     Log{Level: "info", Format: "text"},
 	}
 }

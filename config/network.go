@@ -106,7 +106,8 @@ func (r checker) listeners() {
 		if l.address == "" {
 			continue
 		}
-		r.listen(l.path, l.address)
+		_, _, fault := hostPort(l.address)
+		r.need(fault == "", fault, l.path)
 		if _, port, _ := hostPort(l.address); port == 0 {
 			continue
 		}
@@ -116,12 +117,18 @@ func (r checker) listeners() {
 		taken[l.address] = l.path
 	}
 	r.advertise()
+	r.access("api", r.c.API.Listen, r.c.API.Access)
+	r.access("admin", r.c.Admin.Listen, r.c.Admin.Access)
 }
 
 // advertise is a URL that other machines take as it is and put a path behind.
 func (r checker) advertise() {
 	text := r.c.API.Advertise
 	if text == "" {
+		host, _, fault := hostPort(r.c.API.Listen)
+		ip, err := netip.ParseAddr(host)
+		r.need(fault != "" || host != "" && (err != nil || !ip.IsUnspecified()),
+			fmt.Sprintf("needed: nobody can be sent to %s; give the URL under which others reach this instance", r.c.API.Listen), "api.advertise", "api.listen")
 		return
 	}
 	u, err := url.Parse(text)
@@ -131,11 +138,22 @@ func (r checker) advertise() {
 	r.need(r.c.API.Listen != "", "has no effect while api.listen is empty", "api.advertise", "api.listen")
 }
 
-// listen refuses addresses that other machines reach, but for the monitor: the other listeners do not ask who is there.
-func (r checker) listen(path, address string) {
-	host, _, fault := hostPort(address)
-	if fault == "" && !loopback(host) && path != "monitor.listen" {
-		fault = fmt.Sprintf("%s can be reached from other machines; bind to loopback and put a proxy in front", address)
+// token is what fits into a header and cannot be guessed if it is random.
+var token = regexp.MustCompile(`^[A-Za-z0-9._~+/-]{16,512}=*$`)
+
+// access holds that who asks a listener that other machines reach has to show something, and that nothing contradicts.
+func (r checker) access(section, listen string, a Access) {
+	at := func(key string) string { return section + ".access." + key }
+	host, _, fault := hostPort(listen)
+	guarded := len(a.Tokens) > 0 || a.TokensFile != "" || a.ClientCAFile != ""
+	r.need(listen == "" || fault != "" || loopback(host) || guarded || a.Insecure,
+		fmt.Sprintf("%s can be reached from other machines: set %s or %s, or say %s: true if everybody who reaches it may ask",
+			listen, at("tokens_file"), at("client_ca_file"), at("insecure")), section+".listen", at("tokens"), at("tokens_file"), at("client_ca_file"), at("insecure"))
+	r.need(!guarded || !a.Insecure, "contradicts the tokens or certificates that are asked for", at("insecure"))
+	for i, one := range a.Tokens {
+		r.need(token.MatchString(string(one)), "a token is 16 to 512 letters, digits and -._~+/=", index(at("tokens"), i))
 	}
-	r.need(fault == "", fault, path)
+	r.need(a.CertFile == "" || a.KeyFile != "", "needs "+at("key_file"), at("cert_file"), at("key_file"))
+	r.need(a.KeyFile == "" || a.CertFile != "", "needs "+at("cert_file"), at("key_file"), at("cert_file"))
+	r.need(a.ClientCAFile == "" || a.CertFile != "", "needs "+at("cert_file"), at("client_ca_file"), at("cert_file"))
 }

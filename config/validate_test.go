@@ -93,6 +93,31 @@ func TestPlainOnLoopback(t *testing.T) {
 	}
 }
 
+// Who is reached from other machines asks who is there, or says that it does not.
+func TestListenersAsk(t *testing.T) {
+	tokens := Access{Tokens: []Secret{"0123456789abcdef"}}
+	for _, a := range []Access{
+		tokens, {TokensFile: "tokens"}, {Insecure: true}, {CertFile: "cert.pem", KeyFile: "key.pem", ClientCAFile: "ca.pem"},
+		{CertFile: "cert.pem", KeyFile: "key.pem", ClientCAFile: "ca.pem", Tokens: tokens.Tokens, Rate: 1},
+	} {
+		c := shop()
+		c.API.Listen, c.API.Advertise, c.API.Access = ":8080", "http://asiduo-0.example:8080", a
+		c.Admin.Listen, c.Admin.Access = "10.0.0.7:9100", a
+		if err := c.Validate(); err != nil {
+			t.Errorf("%+v: %v", a, err)
+		}
+	}
+	for _, a := range []Access{{}, {CertFile: "cert.pem", KeyFile: "key.pem"}, {Rate: 7}} { // TLS alone asks nobody
+		c := shop()
+		c.Admin.Listen, c.Admin.Access = "10.0.0.7:9100", a
+		const want = "admin.listen: 10.0.0.7:9100 can be reached from other machines: set admin.access.tokens_file or admin.access.client_ca_file, " +
+			"or say admin.access.insecure: true if everybody who reaches it may ask"
+		if err := c.Validate(); err == nil || err.Error() != want {
+			t.Errorf("%+v: got  %v\nwant %s", a, err, want)
+		}
+	}
+}
+
 // What tells nothing about anybody may listen anywhere; where others find the API is a URL.
 func TestListenersForOthers(t *testing.T) {
 	c := shop()

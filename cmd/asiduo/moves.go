@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -137,31 +135,15 @@ func fillStore(s *store.Store, records iter.Seq2[store.Record, error], mark *sto
 }
 
 func askMoves(ctx context.Context, cfg config.Config, c *pipeline.Candidate) (*pipeline.Moves, error) {
-	if cfg.Admin.Listen == "" {
-		return nil, errNotRunning
-	}
 	body, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+cfg.Admin.Listen+"/v1/moves", bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
-		return nil, errNotRunning
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return nil, fmt.Errorf("the instance at %s answers %s: %s", cfg.Admin.Listen, resp.Status, strings.TrimSpace(string(text)))
-	}
 	m := new(pipeline.Moves)
-	return m, json.NewDecoder(resp.Body).Decode(m)
+	err = askWith(ctx, cfg, http.MethodPost, "/v1/moves", bytes.NewReader(body), func(answer io.Reader) error {
+		return json.NewDecoder(answer).Decode(m)
+	})
+	return m, err
 }
 
 // printMoves prints tables of how many customers would go from where to where.

@@ -115,25 +115,44 @@ func advertised(cfg config.Config) string {
 	if cfg.API.Listen == "" || cfg.API.Advertise != "" {
 		return cfg.API.Advertise
 	}
+	if cfg.API.Access.CertFile != "" {
+		return "https://" + cfg.API.Listen
+	}
 	return "http://" + cfg.API.Listen
 }
+
+// monitorRate is far beyond what probes and several Prometheus ask.
+const monitorRate = 20
 
 // serve opens the listeners and returns their URLs by name.
 func serve(ctx context.Context, cfg config.Config, o api.Options, log *slog.Logger, part func(func() error)) (map[string]string, error) {
 	urls := map[string]string{}
 	for _, l := range []struct {
 		name, at string
+		access   config.Access
 		handler  func(api.Options) http.Handler
-	}{{"api", cfg.API.Listen, api.Public}, {"admin", cfg.Admin.Listen, api.Admin}, {"monitor", cfg.Monitor.Listen, api.Monitor}} {
+	}{
+		{"api", cfg.API.Listen, cfg.API.Access, api.Public}, {"admin", cfg.Admin.Listen, cfg.Admin.Access, api.Admin},
+		{"monitor", cfg.Monitor.Listen, config.Access{Rate: monitorRate}, api.Monitor},
+	} {
 		if l.at == "" {
 			continue
 		}
-		addr, wait, err := api.Serve(ctx, l.at, l.handler(o), log)
+		guard, err := api.NewGuard(access(l.access), log)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("%s.access: %w", l.name, err)}
+		}
+		o.Guard = guard
+		addr, wait, err := api.Serve(ctx, l.at, l.handler(o), guard, log)
 		if err != nil {
 			return nil, fmt.Errorf("%s.listen %s: %w", l.name, l.at, err)
 		}
 		urls[l.name] = "http://" + addr
-		log.Info("listening", "what", l.name, "url", urls[l.name])
+		if guard.TLS() != nil {
+			urls[l.name] = "https://" + addr
+		}
+		log.Info("listening", "what", l.name, "url", urls[l.name], "tokens", len(l.access.Tokens) > 0 || l.access.TokensFile != "",
+			"client_certificates", l.access.ClientCAFile != "", "insecure", l.access.Insecure)
 		part(wait)
 	}
 	return urls, nil

@@ -238,6 +238,26 @@ func (s *service) ask(method, at, path string) (status int, body string, h http.
 	return resp.StatusCode, string(b), resp.Header
 }
 
+// askWith is the answer to somebody with a token.
+func (s *service) askWith(token, at, path string) (status int, body string) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), "GET", "http://"+at+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := plain.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
 // patience is how long a test waits for what mostly takes milliseconds: a machine may be busy with others.
 var patience = func() time.Duration {
 	if d, err := time.ParseDuration(os.Getenv("ASIDUO_PATIENCE")); err == nil {

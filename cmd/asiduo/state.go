@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -21,34 +20,6 @@ import (
 	"github.com/asiduo/asiduo/sinks/api"
 	"github.com/asiduo/asiduo/state/store"
 )
-
-// errNotRunning says that nothing answers at admin.listen.
-var errNotRunning = errors.New("no instance runs")
-
-// ask sends a request to the instance that runs with this configuration.
-func ask(ctx context.Context, cfg config.Config, method, path string, out io.Writer) error {
-	if cfg.Admin.Listen == "" {
-		return errNotRunning
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+cfg.Admin.Listen+path, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
-		return errNotRunning
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return fmt.Errorf("the instance at %s answers %s: %s", cfg.Admin.Listen, resp.Status, strings.TrimSpace(string(text)))
-	}
-	_, err = io.Copy(out, resp.Body)
-	return err
-}
 
 // offline opens the data directory of an instance that does not run, to read it.
 type offline struct {

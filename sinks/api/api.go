@@ -67,6 +67,8 @@ type Options struct {
 	// if they cannot be. Without it nobody is told.
 	Moves func(ctx context.Context, candidate []byte) (answer any, err error)
 
+	// Guard is who may ask this listener; nil: everybody. Health is told to everybody.
+	Guard    *Guard
 	Gatherer prometheus.Gatherer
 	Registry prometheus.Registerer // of the metrics of HTTP itself; may be nil
 	Log      *slog.Logger          // may be nil
@@ -82,16 +84,16 @@ func Public(o Options) http.Handler {
 	return s
 }
 
-// Admin answers what operators and Prometheus ask. Its listener must be private: it shows the whole state and the
-// insides of the process.
+// Admin answers what operators and Prometheus ask. Its listener must be private or guarded: it shows the whole state and
+// the insides of the process.
 func Admin(o Options) http.Handler {
 	s := newServer(o)
 	s.handle(http.MethodGet, "/metrics", s.scrape())
 	s.handle(http.MethodPost, "/v1/snapshot", s.snapshot)
-	s.handle(http.MethodPost, "/v1/moves", s.moves)
+	s.handle(http.MethodPost, "/v1/moves", s.heavy(s.moves))
 	s.handle(http.MethodGet, "/v1/state/customers/{id}", s.stateCustomer)
-	s.handle(http.MethodGet, "/v1/state/scan", s.stateScan)
-	s.handle(http.MethodGet, "/v1/state/records", s.stateRecords)
+	s.handle(http.MethodGet, "/v1/state/scan", s.heavy(s.stateScan))
+	s.handle(http.MethodGet, "/v1/state/records", s.heavy(s.stateRecords))
 	s.handle(http.MethodGet, "/v1/shards", s.shards)
 	s.health()
 	s.profiling()
@@ -114,6 +116,7 @@ type server struct {
 	metrics      *metrics
 	origins      *http.CrossOriginProtection
 	snapshotting sync.Mutex
+	reading      chan struct{} // holds who makes a heavy answer
 }
 
 func newServer(o Options) *server {
@@ -124,6 +127,6 @@ func newServer(o Options) *server {
 		o.Now = func() (state.Instant, bool) { return 0, false }
 	}
 	return &server{
-		o: o, metrics: newMetrics(o.Registry), origins: http.NewCrossOriginProtection(),
+		o: o, metrics: newMetrics(o.Registry), origins: http.NewCrossOriginProtection(), reading: make(chan struct{}, maxHeavy),
 	}
 }

@@ -89,8 +89,9 @@ func (s *server) elsewhere(w http.ResponseWriter, r *http.Request, id string) {
 		s.o.Log.Warn("find the owner of a customer", "err", err)
 	}
 	u, bad := url.Parse(base)
-	// While shards move, who asks us may be told that it is us.
-	if err != nil || bad != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.Host == r.Host {
+	// A token that came over TLS must not go on without it. While shards move, who asks us may be told that it is us.
+	plain := r.TLS != nil && bad == nil && u.Scheme == "http"
+	if err != nil || plain || bad != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.Host == r.Host {
 		notServed(w)
 		return
 	}

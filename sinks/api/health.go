@@ -9,9 +9,15 @@ import (
 
 const running = "running" // the state of a shard that serves
 
+// Those that probes ask. They have no token, and restart or cut off a process that does not answer.
+const (
+	livePath  = "/livez"
+	readyPath = "/readyz"
+)
+
 func (s *server) health() {
-	s.handle(http.MethodGet, "/livez", s.live)
-	s.handle(http.MethodGet, "/readyz", s.ready)
+	s.handle(http.MethodGet, livePath, s.live)
+	s.handle(http.MethodGet, readyPath, s.ready)
 }
 
 // live is 200 as long as the process answers.
@@ -74,8 +80,8 @@ func (s *server) shards(w http.ResponseWriter, _ *http.Request) {
 // profiling adds what the runtime tells about itself.
 func (s *server) profiling() {
 	s.handle(http.MethodGet, "/debug/pprof/cmdline", pprof.Cmdline)
-	s.handle(http.MethodGet, "/debug/pprof/profile", pprof.Profile)
+	s.handle(http.MethodGet, "/debug/pprof/profile", s.heavy(pprof.Profile))
 	s.handle(http.MethodGet, "/debug/pprof/symbol", pprof.Symbol)
-	s.handle(http.MethodGet, "/debug/pprof/trace", pprof.Trace)
-	s.handle(http.MethodGet, "/debug/pprof/", pprof.Index)
+	s.handle(http.MethodGet, "/debug/pprof/trace", s.heavy(pprof.Trace))
+	s.handle(http.MethodGet, "/debug/pprof/", s.heavy(pprof.Index))
 }

@@ -68,7 +68,7 @@ func (m *metrics) answered(method, pattern string, code int, took time.Duration)
 // scrape answers Prometheus. A collector that fails does not take the others with it.
 func (s *server) scrape() http.HandlerFunc {
 	return promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{
-		EnableOpenMetrics: true, ErrorHandling: promhttp.ContinueOnError,
+		EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes, ErrorHandling: promhttp.ContinueOnError,
 		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelError),
 	}).ServeHTTP
 }

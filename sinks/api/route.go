@@ -67,7 +67,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler) // the client must not take a part for the whole
 		}
 	}()
+	probe := pattern == livePath || pattern == readyPath
 	switch {
+	case !probe && !s.o.Guard.admit(r):
+		h.Set("Retry-After", "1")
+		fail(a, http.StatusTooManyRequests, "too_many_requests", "More requests than one address may send in a second.")
+	case !probe && s.o.Guard.authorize(r) != nil:
+		h.Set("WWW-Authenticate", `Bearer realm="asiduo"`)
+		fail(a, http.StatusUnauthorized, "unauthorized", "Send a token of this listener: Authorization: Bearer TOKEN.")
 	case found == nil:
 		fail(a, http.StatusNotFound, "not_found", "There is nothing here.")
 	case !found.takes(r.Method):

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 // Limits of a connection. An answer that takes longer to make or to send moves its own deadline.
@@ -23,7 +25,10 @@ const (
 // Serve answers on a TCP address until ctx ends, host:port where port 0 means any; addr is the one it got. Then it
 // stops to listen, gives what is under way five seconds and cuts off the rest; long answers, whose contexts end with
 // ctx, end at once. wait returns when all of that is done: nil, or why it ended before ctx did.
-func Serve(ctx context.Context, listen string, h http.Handler, log *slog.Logger) (addr string, wait func() error, err error) {
+//
+// With a guard that has a certificate it speaks TLS, and HTTP/1.1 either way: one request at a time on a connection, so that
+// what bounds connections bounds requests.
+func Serve(ctx context.Context, listen string, h http.Handler, g *Guard, log *slog.Logger) (addr string, wait func() error, err error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -31,20 +36,25 @@ func Serve(ctx context.Context, listen string, h http.Handler, log *slog.Logger)
 	if err != nil {
 		return "", nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
+	serve := (*http.Server).Serve
+	if g.TLS() != nil {
+		serve = func(s *http.Server, l net.Listener) error { return s.ServeTLS(l, "", "") }
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &http.Server{
-		Handler:           h,
+		Handler: h, TLSConfig: g.TLS(), Protocols: new(http.Protocols),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return ctx },
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+	s.Protocols.SetHTTP1(true)
 	var fault error // set before done is closed
 	served, done := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer cancel()
-		served <- s.Serve(l)
+		served <- serve(s, netutil.LimitListener(l, maxConnections))
 	}()
 	go func() {
 		defer close(done)

@@ -42,7 +42,7 @@ func TestServe(t *testing.T) {
 		<-r.Context().Done()
 		close(long)
 	})
-	addr, wait, err := Serve(ctx, "127.0.0.1:0", h, nil)
+	addr, wait, err := Serve(ctx, "127.0.0.1:0", h, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestServe(t *testing.T) {
 	if code, body, err := get(client, "http://"+addr+"/livez"); code != 200 || err != nil || body != "{\"status\":\"ok\"}\n" {
 		t.Errorf("/livez: %d %q, %v", code, body, err)
 	}
-	if _, _, err := Serve(ctx, addr, h, nil); err == nil || !strings.HasPrefix(err.Error(), "listen for HTTP: ") {
+	if _, _, err := Serve(ctx, addr, h, nil, nil); err == nil || !strings.HasPrefix(err.Error(), "listen for HTTP: ") {
 		t.Errorf("listen on a taken port: %v", err)
 	}
 	type result struct {
@@ -90,7 +90,7 @@ func TestServe(t *testing.T) {
 func TestServeRefuses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var logs bytes.Buffer
-	addr, wait, err := Serve(ctx, "127.0.0.1:0", Public(newWorld(t).o), slog.New(slog.NewTextHandler(&logs, nil)))
+	addr, wait, err := Serve(ctx, "127.0.0.1:0", Public(newWorld(t).o), nil, slog.New(slog.NewTextHandler(&logs, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
