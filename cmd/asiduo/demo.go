@@ -98,7 +98,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		d.dir = work
 	}
 	history := filepath.Join(work, "work", "online_retail.jsonl.gz")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(history), 0o755), os.WriteFile(history, retailOrders, 0o644)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(history), 0o700), os.WriteFile(history, retailOrders, 0o600)); err != nil {
 		return err
 	}
 	cfg := demoConfig()

@@ -176,7 +176,8 @@ func (c *estimation) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(c.output, text, 0o644); err != nil {
+	err = os.WriteFile(c.output, text, 0o644) // #nosec G306 -- figures of all, of no customer
+	if err != nil {
 		return fmt.Errorf("write the file of parameters: %w", err)
 	}
 	fmt.Fprintf(out, "\nwritten to %s\n", c.output)

@@ -97,7 +97,9 @@ func writeHistory(w io.Writer, files []string, f historyFormat) (*historyCounts,
 		if err != nil {
 			return counts, err
 		}
-		buffered.Write(record.Value)
+		if _, err := buffered.Write(record.Value); err != nil {
+			return counts, err
+		}
 		if err := buffered.WriteByte('\n'); err != nil {
 			return counts, err
 		}

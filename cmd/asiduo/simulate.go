@@ -102,7 +102,7 @@ func (s *simulation) run(ctx context.Context) (err error) {
 	if s.records > 0 {
 		s.cfg.Cycle.Records = s.records
 	}
-	if err := os.MkdirAll(s.output, 0o755); err != nil {
+	if err := os.MkdirAll(s.output, 0o750); err != nil {
 		return fmt.Errorf("output directory: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "asiduo-simulate-")

@@ -21,7 +21,7 @@ func main() {
 	for _, d := range []dashboard{overview, shards, business} {
 		text, err := d.render()
 		if err == nil {
-			err = os.WriteFile(filepath.Join(*out, d.name+".json"), text, 0o644)
+			err = os.WriteFile(filepath.Join(*out, d.name+".json"), text, 0o644) // #nosec G306 -- for everybody
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "dashboards:", err)
