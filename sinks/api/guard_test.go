@@ -231,12 +231,16 @@ func TestRate(t *testing.T) {
 func TestHeavyAnswers(t *testing.T) {
 	w := newWorld(t)
 	w.people()
-	began, finish := make(chan struct{}), make(chan struct{})
+	began, finish := make(chan struct{}, 2*maxHeavy), make(chan struct{})
 	scan := w.o.Scan
 	w.o.Scan = func(ctx context.Context, shard int32) (*store.View, error) {
 		began <- struct{}{}
-		<-finish
-		return scan(ctx, shard)
+		select {
+		case <-finish:
+			return scan(ctx, shard)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	h := Admin(w.o)
 	codes := make(chan int)
@@ -246,10 +250,19 @@ func TestHeavyAnswers(t *testing.T) {
 	}
 	golden(t, "busy", "GET /v1/state/scan?shard=0", answerTo(h, "GET", "/v1/state/scan?shard=0"))
 	for target, want := range map[string]int{
-		"/v1/state/records?shard=0": 503, "/debug/pprof/heap": 503, "/v1/state/customers/ann": 200, "/livez": 200, "/readyz": 200, "/metrics": 200,
+		"/debug/pprof/heap": 503, "/v1/state/customers/ann": 200, "/livez": 200, "/readyz": 200, "/metrics": 200,
 	} {
 		if r := answerTo(h, "GET", target); r.StatusCode != want {
 			t.Errorf("%s: %s", target, r.Status)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // so that one that is let in does not wait for the others
+	for _, target := range []string{"/v1/state/records?shard=0", "/v1/state/scan?shard=1"} {
+		r := httptest.NewRecorder()
+		h.ServeHTTP(r, httptest.NewRequestWithContext(ctx, "GET", target, nil))
+		if r.Code != http.StatusServiceUnavailable {
+			t.Errorf("%s: %d", target, r.Code)
 		}
 	}
 	close(finish)
@@ -258,9 +271,24 @@ func TestHeavyAnswers(t *testing.T) {
 			t.Errorf("one of those: %d", code)
 		}
 	}
-	go func() { <-began }()
 	if r := answerTo(h, "GET", "/v1/state/scan?shard=0"); r.StatusCode != 200 {
 		t.Errorf("afterwards: %s", r.Status)
+	}
+}
+
+// A body is read up to a limit.
+func TestLongBody(t *testing.T) {
+	w := newWorld(t)
+	w.o.Moves = func(_ context.Context, body []byte) (any, error) { return len(body), nil }
+	for length, want := range map[int]int{maxCandidate: http.StatusOK, maxCandidate + 1: http.StatusRequestEntityTooLarge} {
+		r := httptest.NewRecorder()
+		Admin(w.o).ServeHTTP(r, httptest.NewRequest("POST", "/v1/moves", strings.NewReader(strings.Repeat("x", length))))
+		if r.Code != want {
+			t.Errorf("%d bytes: %d", length, r.Code)
+		}
+		if want != http.StatusOK {
+			golden(t, "moves-too-large", "POST /v1/moves, 1 MiB and a byte", r.Result())
+		}
 	}
 }
 
