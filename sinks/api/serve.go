@@ -29,12 +29,16 @@ const (
 // With a guard that has a certificate it speaks TLS, and HTTP/1.1 either way: one request at a time on a connection, so that
 // what bounds connections bounds requests.
 func Serve(ctx context.Context, listen string, h http.Handler, g *Guard, log *slog.Logger) (addr string, wait func() error, err error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return "", nil, fmt.Errorf("listen for HTTP: %w", err)
+	}
+	return l.Addr().String(), serveOn(ctx, l, h, g, log), nil
+}
+
+func serveOn(ctx context.Context, l net.Listener, h http.Handler, g *Guard, log *slog.Logger) (wait func() error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
 	serve := (*http.Server).Serve
 	if g.TLS() != nil {
@@ -69,5 +73,5 @@ func Serve(ctx context.Context, listen string, h http.Handler, g *Guard, log *sl
 			fault = fmt.Errorf("serve HTTP on %s: %w", l.Addr(), e)
 		}
 	}()
-	return l.Addr().String(), func() error { <-done; return fault }, nil
+	return func() error { <-done; return fault }
 }

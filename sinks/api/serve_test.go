@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -84,6 +86,79 @@ func TestServe(t *testing.T) {
 		t.Fatalf("the port is still taken: %v", err)
 	}
 	_ = l.Close()
+}
+
+// pipes is a listener without a network, whose clients live in virtual time.
+type pipes struct {
+	clients chan net.Conn
+	once    sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	c, ok := <-p.clients
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.clients) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// Nobody keeps a connection by doing nothing: not with half a header or half a body, not without another request, not
+// with an answer that is not read.
+func TestSlowClients(t *testing.T) {
+	for name, test := range map[string]struct {
+		sends  string
+		within time.Duration
+		reads  bool
+	}{
+		"nothing":          {"", headerTimeout, true},
+		"half a header":    {"GET /livez HTTP/1.1\r\nHost: x\r\nX: ", headerTimeout, true},
+		"half a body":      {"POST /v1/moves HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", readTimeout + time.Second, true},
+		"no other request": {"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", idleTimeout, true},
+		"does not read":    {"GET /v1/shards HTTP/1.1\r\nHost: x\r\n\r\n", writeTimeout, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.o.Moves = func(context.Context, []byte) (any, error) { return nil, nil }
+				ctx, cancel := context.WithCancel(t.Context())
+				l := &pipes{clients: make(chan net.Conn)}
+				wait := serveOn(ctx, l, Admin(w.o), nil, nil)
+				here, there := net.Pipe()
+				watched := &watchedConn{Conn: there, closed: make(chan struct{})}
+				l.clients <- watched
+				began := time.Now()
+				if _, err := io.WriteString(here, test.sends); err != nil {
+					t.Fatal(err)
+				}
+				if test.reads {
+					go func() { _, _ = io.Copy(io.Discard, here) }()
+				}
+				<-watched.closed
+				if took := time.Since(began); took > test.within || took < test.within/2 {
+					t.Errorf("the connection was kept for %v, want %v", took, test.within)
+				}
+				_ = here.Close()
+				cancel()
+				if err := wait(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// watchedConn says when it is closed.
+type watchedConn struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *watchedConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 // Headers may not grow without end, and a request that is no HTTP harms nobody.
