@@ -149,6 +149,41 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
+// Connections beyond a number wait until another ends.
+func TestManyConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		l := &pipes{clients: make(chan net.Conn)}
+		wait := serveOn(ctx, l, Public(newWorld(t).o), nil, nil)
+		var ours []net.Conn
+		connect := func() {
+			here, there := net.Pipe()
+			ours = append(ours, here)
+			l.clients <- there
+		}
+		for range maxConnections {
+			connect()
+		}
+		accepted := make(chan struct{})
+		go func() { connect(); close(accepted) }()
+		synctest.Wait()
+		select {
+		case <-accepted:
+			t.Error("one too many")
+		default:
+		}
+		_ = ours[0].Close()
+		<-accepted
+		for _, c := range ours {
+			_ = c.Close()
+		}
+		cancel()
+		if err := wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // watchedConn says when it is closed.
 type watchedConn struct {
 	net.Conn

@@ -201,6 +201,35 @@ func TestServeTLS(t *testing.T) {
 	}
 }
 
+// A token goes to its listener alone: through no proxy, and to no other whom the listener names.
+func TestClientGoesNowhereElse(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("asked with %s", r.Header.Get("Authorization"))
+	}))
+	defer other.Close()
+	listener := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	defer listener.Close()
+	c, err := NewClient(listener.Listener.Addr().String(), Access{Tokens: []string{token1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.http.Transport.(*http.Transport).Proxy != nil {
+		t.Error("it takes the proxy of the environment")
+	}
+	r, err := http.NewRequestWithContext(t.Context(), "GET", c.URL("/"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusTemporaryRedirect {
+		t.Error(resp.Status)
+	}
+}
+
 // Where a listener is found from its own machine.
 func TestDialled(t *testing.T) {
 	for listen, want := range map[string]string{
