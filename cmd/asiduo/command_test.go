@@ -303,12 +303,13 @@ func TestReplayTwice(t *testing.T) {
 }
 
 func TestAdvertised(t *testing.T) {
-	for _, test := range []struct{ listen, advertise, want string }{
-		{"127.0.0.1:8080", "", "http://127.0.0.1:8080"},
-		{"127.0.0.1:8080", "https://asiduo-0.example", "https://asiduo-0.example"},
-		{"", "", ""},
+	for _, test := range []struct{ listen, advertise, cert, want string }{
+		{"127.0.0.1:8080", "", "", "http://127.0.0.1:8080"},
+		{"127.0.0.1:8080", "", "cert.pem", "https://127.0.0.1:8080"},
+		{"127.0.0.1:8080", "https://asiduo-0.example", "", "https://asiduo-0.example"},
+		{"", "", "", ""},
 	} {
-		if got := advertised(config.Config{API: config.API{Listen: test.listen, Advertise: test.advertise}}); got != test.want {
+		if got := advertised(config.Config{API: config.API{Listen: test.listen, Advertise: test.advertise, Access: config.Access{CertFile: test.cert}}}); got != test.want {
 			t.Errorf("%+v: %q", test, got)
 		}
 	}
