@@ -37,6 +37,7 @@ type dir struct{ path string }
 var (
 	step          = func() error { return nil }
 	exchangeFiles = exchangeNames
+	syncFile      = (*os.File).Sync // of a directory
 )
 
 // openFolder makes a directory some levels below root, and makes it last.
@@ -73,15 +74,23 @@ func exchange(a, b dir) error {
 	return exchangeFiles(a.path, b.path)
 }
 
-// discard removes a directory; it is no snapshot any more before the first of its files is gone.
+// discard removes a directory of staging, if it is there. Before the first of its files is gone it has another name, so that
+// whoever is about to put it in a place does not find it, and is no snapshot any more.
 func (d dir) discard() error {
-	if err := d.withdraw(); err != nil {
-		return err
+	gone, err := d.take()
+	if err == nil {
+		err = gone.withdraw()
 	}
-	if err := step(); err != nil {
-		return err
+	if err == nil {
+		err = step()
 	}
-	return os.RemoveAll(d.path)
+	if err == nil {
+		err = os.RemoveAll(gone.path)
+	}
+	if errors.Is(err, fs.ErrNotExist) { // somebody else does it
+		return nil
+	}
+	return err
 }
 
 func (d dir) file(name string) string { return filepath.Join(d.path, name) }
@@ -92,7 +101,7 @@ func (d dir) sync() error {
 	if err != nil {
 		return err
 	}
-	err = f.Sync()
+	err = syncFile(f)
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
 		err = nil
 	}

@@ -39,12 +39,16 @@ var ErrForeign = errors.New("foreign part")
 
 // Publish puts a snapshot in the place of the one of that day once the parts of all shards are there; false if some are
 // still missing, which parts of another instant or epoch are. It reads every part once. If the snapshot is published
-// already, it does nothing.
+// already, also by somebody else meanwhile, it does nothing; ErrOlder if a newer one is.
 func Publish(ctx context.Context, dir, day string, asOf state.Instant, info Info) (published bool, err error) {
 	if err := errors.Join(checkDay(day), info.check()); err != nil {
 		return false, err
 	}
-	published, err = publish(ctx, dir, info.snapshot(day, asOf))
+	s := info.snapshot(day, asOf)
+	published, err = publish(ctx, dir, s)
+	if errors.Is(err, fs.ErrNotExist) { // there is none, or somebody else has it
+		return isPublished(dir, s), nil
+	}
 	if err != nil {
 		return published, fmt.Errorf("archive %s: %w", folder(day), err)
 	}
@@ -53,62 +57,60 @@ func Publish(ctx context.Context, dir, day string, asOf state.Instant, info Info
 
 func publish(ctx context.Context, root string, s Snapshot) (bool, error) {
 	d := stage(root, s)
-	if _, err := os.Stat(d.path); errors.Is(err, fs.ErrNotExist) {
+	was, err := d.parts(s)
+	if err != nil {
+		return false, err
+	}
+	if was == nil {
 		return isPublished(root, s), nil
 	}
-	was, err := d.parts(s)
-	if was == nil || err != nil {
+	place := dir{local(root, folder(s.Day))}
+	if err := place.replaceable(s); err != nil { // before all is read
 		return false, err
 	}
 	m, ok, err := d.manifest(ctx, s)
 	if !ok || err != nil {
 		return false, err
 	}
-	place := dir{local(root, folder(s.Day))}
-	_, err = openFolder(root, path.Dir(folder(s.Day)))
-	if err := errors.Join(err, place.replaceable(s)); err != nil {
-		return false, err
-	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return false, err
 	}
-	if err := errors.Join(d.sweep(), d.putText(manifestName, append(text, '\n')), d.putText(successName, nil)); err != nil {
+	_, err = openFolder(root, path.Dir(folder(s.Day)))
+	if err := errors.Join(err, place.replaceable(s), d.touch(root)); err != nil {
 		return false, err
 	}
 	taken, err := d.take()
-	if errors.Is(err, fs.ErrNotExist) { // somebody else does it
-		return isPublished(root, s), nil
-	}
 	if err != nil {
 		return false, err
 	}
-	// A part that was replaced while the parts were read is not the one in the manifest. From here on none is.
+	// A part that was replaced while the parts were read is not the one in the manifest. From here on none is. Only what
+	// has been held against it gets the mark, without which nobody else puts it in its place.
 	is, err := taken.parts(s)
 	if err != nil || !slices.EqualFunc(was, is, sameFile) {
-		return false, errors.Join(err, move(taken, d))
+		return false, errors.Join(err, taken.giveBack(d))
 	}
-	old, err := taken.swap(place)
-	switch settled := errors.Is(err, fs.ErrNotExist); { // somebody who looked has done it
-	case settled && !isPublished(root, s):
-		return false, nil
-	case err != nil && !settled:
-		return false, errors.Join(err, move(taken, d))
+	if err := errors.Join(taken.sweep(), taken.putText(manifestName, append(text, '\n')), taken.putText(successName, nil)); err != nil {
+		return false, errors.Join(err, taken.giveBack(d))
 	}
-	return true, errors.Join(clean(root, old, s), dir{filepath.Dir(place.path)}.sync(), stagingOf(root, s.App).sync())
+	placed, err := taken.replace(root, s)
+	if !placed {
+		return false, errors.Join(err, taken.giveBack(d))
+	}
+	if err != nil {
+		return !errors.Is(err, ErrOlder), err
+	}
+	return true, clean(root, s)
 }
 
-// clean removes what was in the place of a snapshot, and what nobody needs now: older ones of that day.
-func clean(root string, was dir, s Snapshot) error {
+// clean removes what nobody needs once a snapshot is published: older ones of that day that are not whole.
+func clean(root string, s Snapshot) error {
 	d := stagingOf(root, s.App)
 	entries, err := readDir(d)
 	for _, e := range entries {
 		if is, taken, ok := parseStage(e.Name()); ok && !taken && is.Day == s.Day && is.AsOf <= s.AsOf {
 			err = errors.Join(err, dir{d.file(e.Name())}.discard())
 		}
-	}
-	if was != (dir{}) {
-		err = errors.Join(err, was.discard())
 	}
 	return err
 }
@@ -182,20 +184,23 @@ func ReadManifest(root, day string) (m Manifest, err error) {
 	if err := checkDay(day); err != nil {
 		return m, err
 	}
-	d := dir{local(root, folder(day))}
-	if _, err := os.Stat(d.file(successName)); errors.Is(err, fs.ErrNotExist) {
-		return m, fmt.Errorf("archive %s: it has no %s: it is not whole, or no snapshot", folder(day), successName)
-	} else if err != nil {
-		return m, fmt.Errorf("archive %s: %w", folder(day), err)
-	}
-	text, err := os.ReadFile(d.file(manifestName))
-	if err == nil {
-		err = json.Unmarshal(text, &m)
-	}
-	if err != nil {
+	if m, err = (dir{local(root, folder(day))}).readManifest(); err != nil {
 		return m, fmt.Errorf("archive %s: %w", folder(day), err)
 	}
 	return m, nil
+}
+
+func (d dir) readManifest() (m Manifest, err error) {
+	if _, err := os.Stat(d.file(successName)); errors.Is(err, fs.ErrNotExist) {
+		return m, fmt.Errorf("it has no %s: it is not whole, or no snapshot", successName)
+	} else if err != nil {
+		return m, err
+	}
+	text, err := os.ReadFile(d.file(manifestName))
+	if err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(text, &m)
 }
 
 // parts are the files of all shards, nil if some are missing.

@@ -159,6 +159,9 @@ func TestPublishBlocked(t *testing.T) {
 		if got := names(t, stagingOf(dir, in.App).path); len(got) != 1 || manifest(t, dir).AsOf != now || !has(t, dir, successName) {
 			t.Errorf("staged %q, published %q", got, files(t, dir))
 		}
+		if got := staged(t, dir, now+1, in); slices.Contains(got, successName) { // parts may be replaced from now on
+			t.Errorf("staged with a mark: %q", got)
+		}
 	}
 	exchangeFiles = exchangeNames
 	publishes(t, dir, now+1, in, true)
@@ -241,5 +244,54 @@ func TestPublishRace(t *testing.T) {
 	}
 	if sum := sha256.Sum256(data); m.Parts[0].SHA256 != hex.EncodeToString(sum[:]) || m.Rows != 101 {
 		t.Errorf("manifest %+v", m)
+	}
+}
+
+// TestPublishForeignUnread: where a snapshot cannot take its place, its parts are not read for it.
+func TestPublishForeignUnread(t *testing.T) {
+	a, in, dir := populate(t, 10), info(t), t.TempDir()
+	a.publish(t, dir, now, in)
+	a.write(t, dir, 0, now+1, in)
+	if err := os.WriteFile(filepath.Join(dir, folder(day), "notes.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read := &hook{t.Context(), 1, func() error { t.Error("a part is read"); return nil }}
+	if ok, err := Publish(read, dir, day, now+1, in); ok || !errors.Is(err, ErrForeign) {
+		t.Errorf("published %v, %v", ok, err)
+	}
+}
+
+// TestPublishLasts: the old snapshot goes only once the new one is sure to be there after a power cut.
+func TestPublishLasts(t *testing.T) {
+	a, in, dir := populate(t, 10), info(t), t.TempDir()
+	a.publish(t, dir, now, in)
+	a.write(t, dir, 0, now+1, in)
+	lasts := 0
+	syncFile = func(f *os.File) error {
+		if l, err := Load(t.Context(), filepath.Join(dir, folder(day))); f.Name() == filepath.Join(dir, "snapshots") && err == nil && l.AsOf == now+1 {
+			lasts++
+			if left := names(t, stagingOf(dir, in.App).path); len(left) != 1 || len(names(t, stagingOf(dir, in.App).file(left[0]))) != 3 {
+				t.Errorf("the old one is gone: %q", left)
+			}
+		}
+		return f.Sync()
+	}
+	defer func() { syncFile = (*os.File).Sync }()
+	publishes(t, dir, now+1, in, true)
+	if lasts != 1 {
+		t.Errorf("made to last %d times", lasts)
+	}
+}
+
+// TestBeginAgain: an older snapshot takes the place of a newer one if that is asked for.
+func TestBeginAgain(t *testing.T) {
+	a, in, dir := populate(t, 10), info(t), t.TempDir()
+	a.publish(t, dir, now+1, in)
+	if err := BeginAgain(dir, day, now, in); err != nil {
+		t.Fatal(err)
+	}
+	a.publish(t, dir, now, in)
+	if m := manifest(t, dir); m.AsOf != now || !has(t, dir, successName) {
+		t.Errorf("files %q as of %d", files(t, dir), m.AsOf)
 	}
 }

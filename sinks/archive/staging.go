@@ -32,6 +32,32 @@ const (
 	patience = 24 * time.Hour // in which something must happen to a snapshot that is not whole
 )
 
+// clock is the disk's own, by which what lies there has its times: the machines that share it may not agree.
+func clock(root string) (time.Time, error) {
+	if err := step(); err != nil {
+		return time.Time{}, err
+	}
+	f, err := os.CreateTemp(local(root, staging), ".clock.*")
+	if err != nil {
+		return time.Time{}, err
+	}
+	st, err := f.Stat()
+	if err := errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+		return time.Time{}, err
+	}
+	return st.ModTime(), nil
+}
+
+// touch makes a directory new, so that its second name counts from now. No file is made for that: it would be left behind
+// if somebody else takes the directory meanwhile.
+func (d dir) touch(root string) error {
+	now, err := clock(root)
+	if err != nil {
+		return err
+	}
+	return os.Chtimes(d.path, now, now)
+}
+
 // ErrOlder is returned for a snapshot when a newer one of that day is published.
 var ErrOlder = errors.New("a newer one is published")
 
@@ -77,7 +103,7 @@ func Begin(root, day string, asOf state.Instant, info Info) error {
 	return begin(root, s)
 }
 
-// BeginAgain opens a snapshot as if there were none of that day.
+// BeginAgain opens a snapshot as if there were none of that day: a newer one is none from now on.
 func BeginAgain(root, day string, asOf state.Instant, info Info) error {
 	if err := errors.Join(checkDay(day), info.check()); err != nil {
 		return err
@@ -85,6 +111,11 @@ func BeginAgain(root, day string, asOf state.Instant, info Info) error {
 	s := info.snapshot(day, asOf)
 	if err := stage(root, s).discard(); err != nil {
 		return err
+	}
+	if m, ok := Published(root, day, info); ok && m.AsOf > asOf {
+		if err := (dir{local(root, folder(day))}).withdraw(); err != nil {
+			return err
+		}
 	}
 	return begin(root, s)
 }
@@ -104,7 +135,14 @@ func underWay(root string, s Snapshot) (bool, error) {
 		if !ok || is != (Stage{s.Day, s.AsOf}) {
 			continue
 		}
-		if age, ok := ageOf(e); ok && (!taken || age < takes) {
+		if !taken {
+			return true, nil
+		}
+		now, err := clock(root)
+		if err != nil {
+			return false, err
+		}
+		if age, ok := ageOf(e, now); ok && age < takes {
 			return true, nil
 		}
 	}
@@ -119,10 +157,15 @@ func Pending(root string, info Info) ([]Stage, error) {
 	}
 	d := stagingOf(root, info.App)
 	entries, err := readDir(d)
+	if len(entries) == 0 {
+		return nil, err
+	}
+	now, failed := clock(root) // then nothing is old
+	err = errors.Join(err, failed)
 	var list []Stage
 	for _, e := range entries {
 		s, taken, ok := parseStage(e.Name())
-		age, there := ageOf(e)
+		age, there := ageOf(e, now)
 		if !ok || !there {
 			continue
 		}
@@ -183,22 +226,62 @@ func Look(root, day string, asOf state.Instant, info Info) (p Progress, err erro
 // Published is what the published snapshot of a day says about itself, if it is of this origin and all its files are
 // there.
 func Published(root, day string, info Info) (m Manifest, ok bool) {
-	m, err := ReadManifest(root, day)
-	if err != nil || m.App != info.App || m.Epoch != info.Epoch || m.Shards != info.Shards {
+	return dir{local(root, folder(day))}.published(info.snapshot(day, 0))
+}
+
+// published is what a snapshot says about itself that is whole, and of one day and origin with another.
+func (d dir) published(s Snapshot) (m Manifest, ok bool) {
+	m, err := d.readManifest()
+	if err != nil || m.App != s.App || m.Epoch != s.Epoch || m.Shards != s.Shards || m.Day != s.Day {
 		return Manifest{}, false
 	}
 	for _, p := range m.Parts {
-		if st, err := os.Stat(local(root, p.File)); err != nil || st.Size() != p.Bytes {
+		if st, err := os.Stat(d.file(partName(p.Shard))); err != nil || st.Size() != p.Bytes {
 			return Manifest{}, false
 		}
 	}
 	return m, true
 }
 
-// take gives a snapshot that is whole its second name.
+// take gives a snapshot its second name, or another one.
 func (d dir) take() (dir, error) {
-	taken := dir{d.path + "." + rand.Text()}
+	taken := d.second()
 	return taken, move(d, taken)
+}
+
+func (d dir) second() dir {
+	s, _, _ := parseStage(filepath.Base(d.path))
+	return dir{filepath.Join(filepath.Dir(d.path), stageName(s.Day, s.AsOf)+"."+rand.Text())}
+}
+
+// giveBack gives a snapshot its first name again.
+func (d dir) giveBack(first dir) error {
+	if err := d.withdraw(); err != nil {
+		return err
+	}
+	return move(d, first)
+}
+
+// replace puts a snapshot in its place, and removes what was there. That is a newer one if somebody has published it while
+// this process stood still: it is put back, ErrOlder. Unless placed, the snapshot has not moved.
+func (d dir) replace(root string, s Snapshot) (placed bool, err error) {
+	place := dir{local(root, folder(s.Day))}
+	was, err := d.swap(place)
+	if errors.Is(err, fs.ErrNotExist) && isPublished(root, s) { // somebody who looked has done it
+		err = nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if m, ok := was.published(s); ok && m.AsOf > s.AsOf {
+		_, err := was.replace(root, m.Snapshot)
+		return true, errors.Join(ErrOlder, err)
+	}
+	// The old one goes only once the new one is sure to be there after a power cut.
+	if err := errors.Join(dir{filepath.Dir(place.path)}.sync(), stagingOf(root, s.App).sync()); err != nil {
+		return true, err
+	}
+	return true, was.discard()
 }
 
 // settle deals with a snapshot that has its second name and perhaps nobody any more: where there is no exchange of
@@ -221,14 +304,14 @@ func (d dir) settle(place dir, age time.Duration) error {
 // swap puts a snapshot in its place. What was there has the snapshot's second name then, or one of its own.
 func (d dir) swap(place dir) (was dir, err error) {
 	for range 10 {
-		err := exchange(d, place)
+		was, err = d, exchange(d, place)
 		if err == nil {
-			return d, nil
+			return was, nil
 		}
 		if _, there := os.Lstat(place.path); errors.Is(there, fs.ErrNotExist) {
 			err = move(d, place)
 		} else if errors.Is(err, errors.ErrUnsupported) {
-			was = dir{d.path + "." + rand.Text()}
+			was = d.second()
 			if err := move(place, was); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return was, err
 			}
@@ -252,10 +335,10 @@ func readDir(d dir) ([]fs.DirEntry, error) {
 }
 
 // ageOf is how long ago something has changed in a directory; false if it is gone.
-func ageOf(e fs.DirEntry) (time.Duration, bool) {
+func ageOf(e fs.DirEntry, now time.Time) (time.Duration, bool) {
 	st, err := e.Info()
 	if err != nil {
 		return 0, false
 	}
-	return time.Since(st.ModTime()), true
+	return now.Sub(st.ModTime()), true
 }

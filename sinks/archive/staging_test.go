@@ -3,11 +3,14 @@ package archive
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/asiduo/asiduo/state"
@@ -34,7 +37,12 @@ func age(t *testing.T, dir string, in Info, by time.Duration) {
 	t.Helper()
 	d := stagingOf(dir, in.App)
 	for _, name := range names(t, d.path) {
-		if err := os.Chtimes(d.file(name), time.Now().Add(-by), time.Now().Add(-by)); err != nil {
+		st, err := os.Stat(d.file(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		then := st.ModTime().Add(-by)
+		if err := os.Chtimes(d.file(name), then, then); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -196,10 +204,15 @@ func TestPublishTogether(t *testing.T) {
 		}
 		p.write(t, dir, 0, now+n, in)
 		var all sync.WaitGroup
+		var published atomic.Bool
 		for range 4 {
 			all.Go(func() {
-				if _, err := Publish(t.Context(), dir, day, now+n, in); err != nil && !errors.Is(err, os.ErrNotExist) {
+				ok, err := Publish(t.Context(), dir, day, now+n, in)
+				if err != nil {
 					t.Error(err)
+				}
+				if ok {
+					published.Store(true)
 				}
 				if _, err := Pending(dir, in); err != nil {
 					t.Error(err)
@@ -211,8 +224,132 @@ func TestPublishTogether(t *testing.T) {
 		if err != nil || l.AsOf != now+n {
 			t.Fatalf("%d: %+v, %v", n, l, err)
 		}
+		if got := files(t, dir); !published.Load() || !slices.Equal(got, []string{"_SUCCESS", "_manifest.json", "part-0.parquet"}) {
+			t.Fatalf("%d: published %v: %q", n, published.Load(), got)
+		}
 		if left := names(t, stagingOf(dir, in.App).path); len(left) > 0 {
 			t.Fatalf("%d: %q is left", n, left)
 		}
 	}
+}
+
+// TestPublishBetween: whatever another process does before any change that one who publishes makes to the disk, the newest snapshot is there,
+// whole, and nobody fails.
+func TestPublishBetween(t *testing.T) {
+	defer func() { exchangeFiles = exchangeNames }()
+	p, q, in := populate(t, 5), populate(t, 6), info(t)
+	for name, exchange := range map[string]func(a, b string) error{
+		"exchange": exchangeNames, "two steps": func(string, string) error { return errors.ErrUnsupported },
+	} {
+		exchangeFiles = exchange
+		for _, before := range []bool{true, false} {
+			for other, does := range map[string]func(dir string) error{
+				"publishes it too": func(dir string) error { _, err := Publish(t.Context(), dir, day, now+1, in); return err },
+				"publishes a newer one": func(dir string) error {
+					ok, err := Publish(t.Context(), dir, day, now+2, in)
+					if err == nil && !ok {
+						err = errors.New("not published")
+					}
+					return err
+				},
+				"replaces a part, and looks": func(dir string) error {
+					_, err := WritePart(t.Context(), dir, day, 0, now+1, q.view(t), in)
+					if errors.Is(err, fs.ErrNotExist) {
+						err = nil
+					}
+					_, looked := Pending(dir, in)
+					return errors.Join(err, looked)
+				},
+			} {
+				n := 1
+				for publishedBetween(t, p, in, n, before, does, other == "publishes a newer one") {
+					n++
+				}
+				if n < 8 || t.Failed() {
+					t.Fatalf("%s, another one %s, %v: %d changes", name, other, before, n)
+				}
+			}
+		}
+	}
+}
+
+// publishedBetween publishes a snapshot while another process does something before the n-th change, and says whether there was one.
+func publishedBetween(t *testing.T, p *population, in Info, n int, before bool, other func(dir string) error, newer bool) (did bool) {
+	dir, want := t.TempDir(), now+1
+	if before {
+		p.publish(t, dir, now, in)
+	}
+	p.write(t, dir, 0, now+1, in)
+	if newer {
+		p.write(t, dir, 0, now+2, in)
+		want = now + 2
+	}
+	left := n
+	defer func() { step = func() error { return nil } }()
+	step = func() error {
+		if left--; left != 0 {
+			return nil
+		}
+		did = true
+		if err := other(dir); err != nil {
+			t.Errorf("change %d: the other: %v", n, err)
+		}
+		return nil
+	}
+	ok, err := Publish(t.Context(), dir, day, now+1, in)
+	step = func() error { return nil }
+	if err != nil && !(newer && errors.Is(err, ErrOlder)) {
+		t.Errorf("change %d: %v, %v", n, ok, err)
+	}
+	if !ok && !newer { // a part was replaced
+		publishes(t, dir, now+1, in, true)
+	}
+	if newer && !did {
+		return false
+	}
+	if l, err := Load(t.Context(), filepath.Join(dir, folder(day))); err != nil || l.AsOf != want {
+		t.Errorf("change %d: published %v; there is %+v, %v", n, ok, l, err)
+	}
+	age(t, dir, in, 2*time.Hour)
+	if _, err := Pending(dir, in); err != nil {
+		t.Error(err)
+	}
+	if got, left := files(t, dir), names(t, stagingOf(dir, in.App).path); len(got) != 3 || len(left) > 0 {
+		t.Errorf("change %d: published %q, left %q", n, got, left)
+	}
+	return did
+}
+
+// TestClocksDiffer: how old a snapshot is goes by the clock of the disk. That of the machine is that of the bubble: decades behind.
+func TestClocksDiffer(t *testing.T) {
+	p, in, dir := populate(t, 5), info(t), t.TempDir()
+	p.write(t, dir, 0, now, in)
+	p.publish(t, dir, now+1, in)
+	p.write(t, dir, 0, now+2, in)
+	synctest.Test(t, func(t *testing.T) {
+		if list, err := Pending(dir, in); len(list) != 1 || err != nil {
+			t.Errorf("pending %v, %v", list, err)
+		}
+		d := stage(dir, in.snapshot(day, now+2))
+		age(t, dir, in, 2*leftover)
+		if err := d.touch(dir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.take(); err != nil {
+			t.Fatal(err)
+		}
+		for _, by := range []time.Duration{0, 2 * takes} {
+			age(t, dir, in, by)
+			if under, err := underWay(dir, in.snapshot(day, now+2)); under != (by == 0) || err != nil {
+				t.Errorf("%v old: under way %v, %v", by, under, err)
+			}
+		}
+		age(t, dir, in, 2*leftover)
+		if _, err := Pending(dir, in); err != nil {
+			t.Error(err)
+		}
+		if left := names(t, stagingOf(dir, in.App).path); len(left) > 0 {
+			t.Errorf("%q is left", left)
+		}
+	})
 }
