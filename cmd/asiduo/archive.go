@@ -28,15 +28,29 @@ type archiver struct {
 	customers *prometheus.GaugeVec // in the last published one, by segment
 	failed    prometheus.Counter
 
-	published state.Instant // the last snapshot that was found published
-	idle      time.Duration // in which nothing may happen to a snapshot that somebody waits for
-	turn      chan struct{} // of one who writes a part: each takes the memory of a row group
+	published state.Instant           // the last snapshot that was found published
+	pauses    map[archive.Stage]pause // of those that have failed
+	// idle is how long nothing may happen to a snapshot that somebody waits for: network file systems show what others have
+	// written up to a minute late, and the request itself is seen as late.
+	idle time.Duration
+	turn chan struct{} // of one who writes a part: each takes the memory of a row group
 }
+
+// pause is the time until a snapshot that has failed is tried again: each attempt may write or read whole parts.
+type pause struct {
+	until time.Time
+	long  time.Duration
+}
+
+const (
+	firstPause   = 10 * time.Second
+	longestPause = 10 * time.Minute
+)
 
 // newArchiver has metrics if snapshots are due by themselves.
 func newArchiver(cfg config.Config, pipe *pipeline.Pipeline, reg prometheus.Registerer, log *slog.Logger) *archiver {
 	a := &archiver{
-		cfg: cfg, pipe: pipe, log: log, turn: make(chan struct{}, 1), idle: time.Minute,
+		cfg: cfg, pipe: pipe, log: log, turn: make(chan struct{}, 1), idle: 3 * time.Minute, pauses: map[archive.Stage]pause{},
 		due: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "asiduo_snapshot_due_timestamp_seconds", Help: "Instant of the snapshot that should be there by now.",
 		}),
@@ -202,13 +216,28 @@ func (a *archiver) round(ctx context.Context, due state.Instant) (err error) {
 	pending, found := archive.Pending(a.cfg.Archive.Dir, a.info())
 	err = errors.Join(err, found)
 	for _, s := range pending {
-		if failed := a.fill(ctx, s); !errors.Is(failed, archive.ErrOlder) {
-			err = errors.Join(err, failed)
-		}
+		err = errors.Join(err, a.attempt(ctx, s))
 	}
 	if due != state.Never {
 		a.tell(day, due)
 	}
+	return err
+}
+
+// attempt fills a snapshot, but one that has failed only after a pause, twice as long each time.
+func (a *archiver) attempt(ctx context.Context, s archive.Stage) error {
+	p := a.pauses[s]
+	if time.Now().Before(p.until) {
+		return nil
+	}
+	err := a.fill(ctx, s)
+	if err == nil || ctx.Err() != nil || errors.Is(err, archive.ErrOlder) {
+		delete(a.pauses, s)
+		return ctx.Err()
+	}
+	p.long = min(max(2*p.long, firstPause), longestPause)
+	p.until = time.Now().Add(p.long)
+	a.pauses[s] = p
 	return err
 }
 

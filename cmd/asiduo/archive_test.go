@@ -204,6 +204,7 @@ func TestSnapshotWaits(t *testing.T) {
 	if f.a.published != midnight+1 {
 		t.Errorf("told as published: %d", f.a.published)
 	}
+	f.paused(midnight)
 	if err := os.RemoveAll(filepath.Join(f.r.cfg.Archive.Dir, "snapshots")); err != nil {
 		t.Fatal(err)
 	}
@@ -213,4 +214,30 @@ func TestSnapshotWaits(t *testing.T) {
 	}
 	f.rounds(midnight, f.b, f.a)
 	f.holds("written again", midnight)
+}
+
+// paused: a snapshot that has failed is not tried again at once, but for somebody who asks.
+func (f *archivers) paused(midnight state.Instant) {
+	f.t.Helper()
+	dir, day := f.r.cfg.Archive.Dir, time.UnixMilli(int64(midnight)).UTC().Format(time.DateOnly)
+	note := filepath.Join(dir, "snapshots", "dt="+day, "notes.txt")
+	if err := errors.Join(os.WriteFile(note, nil, 0o600), archive.Begin(dir, day, midnight+2, f.a.info())); err != nil {
+		f.t.Fatal(err)
+	}
+	f.rounds(midnight, f.b)
+	for _, fails := range []bool{true, false} {
+		if err := f.a.round(f.t.Context(), midnight); errors.Is(err, archive.ErrForeign) != fails || !fails && err != nil {
+			f.t.Errorf("tried again at once: %v", err)
+		}
+	}
+	if _, err := f.a.write(f.t.Context(), midnight+2); !errors.Is(err, archive.ErrForeign) {
+		f.t.Errorf("asked for: %v", err)
+	}
+	if err := os.Remove(note); err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := f.a.write(f.t.Context(), midnight+2); err != nil {
+		f.t.Error(err)
+	}
+	f.holds("when nothing is in the way any more", midnight+2)
 }

@@ -32,7 +32,7 @@ and without stopping the stream, and prints the files. It asks the instance that
 share archive.dir with it, hear of it there. If none runs, the data directory is read.
 
 The snapshot of a day takes the place of the one before when all its parts are there; until then nothing that is published changes. If
-that takes longer than a minute in which nobody writes, or there are shards that nobody serves, the command says which are missing and fails.`,
+nobody writes for three minutes before that, or there are shards that nobody serves, the command says which are missing and fails.`,
 		Example: "  asiduo snapshot -c asiduo.yaml\n" +
 			"  asiduo snapshot -c asiduo.yaml --as-of 2026-06-01T12:00:00Z",
 		Args: cobra.NoArgs,
