@@ -49,7 +49,7 @@ vectors:
 
 # What the pages say: the reference and the events against the code, every command of README's proof and of docs/operating.md.
 docs-test:
-	$(GO) test -count=1 -run '^(TestReference|TestSubscribing|TestSecurityPage|TestProveIt)$$' ./cmd/asiduo
+	$(GO) test -count=1 -run '^(TestReference|TestSubscribing|TestOperatingPage|TestSecurityPage|TestProveIt)$$' ./cmd/asiduo
 	bash .ci/kafka-test.sh '^TestKafka(Docs|Readme)$$'
 
 # What lies in deploy, with the real parts: needs root, Java 17, Maven and Python 3; installs the rest.

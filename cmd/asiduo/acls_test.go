@@ -16,8 +16,8 @@ import (
 	"github.com/asiduo/asiduo/pipeline"
 )
 
-// TestSecurityPage holds docs/operating.md to the configuration and to what "init --acls" prints.
-func TestSecurityPage(t *testing.T) {
+// TestOperatingPage holds docs/operating.md to the configuration and to what "init --acls" prints.
+func TestOperatingPage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/operating.md")
 	if err != nil {
 		t.Fatal(err)
