@@ -78,9 +78,6 @@ func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error
 	if err != nil {
 		return usageError{err}
 	}
-	if err := allowed(ctx, cfg); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var parts sync.WaitGroup
@@ -99,7 +96,10 @@ func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error
 	}
 	part(func() error { return a.run(ctx) })
 	part(func() error {
-		err := pipe.Run(ctx)
+		err := allowed(ctx, cfg)
+		if err == nil {
+			err = pipe.Run(ctx)
+		}
 		cancel(err) // nothing else is worth running without it
 		return err
 	})
