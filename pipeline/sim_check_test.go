@@ -196,6 +196,7 @@ func (w *world) check() {
 		got = append(got, w.profiles(enc, l.state, visible[place{w.cfg.App + "." + oracle.Profiles, s}])...)
 	}
 	w.checkStores(visible)
+	w.checkCuts(set)
 	log := w.without(lost, visible)
 	if w.t.Failed() {
 		return // the oracle would only repeat it

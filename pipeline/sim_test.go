@@ -129,9 +129,10 @@ func simulate(t *testing.T, seed uint64) *world {
 		w.write(log[:n])
 		log = log[n:]
 	}
+	w.endOpen()
+	w.among.remember(w)
 	w.start("a")
 	if w.among.amid {
-		w.endOpen()
 		w.read()
 	}
 	if len(kinds) == len(faults) {
@@ -224,6 +225,7 @@ func (w *world) finish() {
 	w.await("silence to be played", func() bool {
 		return shardsAre(w.cfg.Shards, w.live, func(s pipeline.ShardStatus) bool { return int64(s.Horizon) >= end.UnixMilli() })
 	})
+	w.telling()
 	for _, name := range slices.Sorted(maps.Keys(w.live)) {
 		w.stop(name)
 	}
@@ -231,9 +233,9 @@ func (w *world) finish() {
 	w.note("once more")
 	w.start("a")
 	w.read()
-	w.telling()
-	w.await("new parameters to be adopted", w.adopted)
+	w.underCuts()
 	time.Sleep(5 * time.Second) // markers of transactions come after the last records
+	w.underCuts()
 	for _, name := range slices.Sorted(maps.Keys(w.live)) {
 		w.stop(name)
 	}

@@ -3,12 +3,15 @@
 package pipeline_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -29,13 +32,17 @@ type variant struct {
 	amid      bool // parameters are published while records come and the clock moves
 	quintiles bool // cuts of money come from the population, after a crowd has bought
 	building  bool // the application is new: what was before is not announced
+	counted   bool // it is waited until the shards have told what their customers count as
 	differs   bool // some processes have a file that says something else than what is published
+
+	past map[place]int64       // where the inputs ended before anything ran
+	told map[int64]*kgo.Record // populations, by offset
 }
 
 // vary draws the variant of the run.
 func (w *world) vary() {
 	v := &w.among
-	v.rng = rand.New(rand.NewPCG(w.seed, 9))
+	v.rng, v.told = rand.New(rand.NewPCG(w.seed, 9)), map[int64]*kgo.Record{}
 	w.cfg.Time.Clock, w.cfg.Cycle.Min, w.cfg.State.Dir = "manual", 0, "data"
 	if w.seed%5 == 4 {
 		w.cfg.Time.Clock, w.cfg.Time.AnnounceLateOver = "broker", config.Duration(20*365*24*time.Hour)
@@ -44,6 +51,7 @@ func (w *world) vary() {
 	v.quintiles = v.amid && v.rng.IntN(2) == 0
 	v.building = w.cfg.Time.Clock == "broker" && v.rng.IntN(2) == 0
 	v.differs = v.rng.IntN(3) == 0
+	v.counted = v.rng.IntN(3) == 0
 	if v.quintiles {
 		v.money(&w.cfg)
 	}
@@ -157,6 +165,14 @@ func (w *world) adoptions(last, c *store.Checkpoint, set *parameters.Set) (looks
 	}
 	if c.LiveFrom != last.LiveFrom && w.among.building {
 		w.hit("building has ended")
+		if set.Live == nil || c.LiveFrom != set.Live.From || last.LiveFrom != 0 {
+			w.t.Errorf("[building] a shard is live from %d after %d, published is %+v", c.LiveFrom, last.LiveFrom, set.Live)
+		}
+		for at, end := range w.among.past {
+			if next, its := from[at.topic][at.partition]; its && next < end {
+				w.t.Errorf("[building] it has ended at %v@%d, the past goes to %d", at, next, end)
+			}
+		}
 		looks = append(looks, oracle.Look{Next: from, Adopted: &oracle.Adoption{Config: w.under(last.Versions, set, c.LiveFrom), Cause: "live"}})
 	}
 	if c.Versions == last.Versions {
@@ -220,19 +236,98 @@ func (w *world) params(set *parameters.Set, v state.Versions) *state.Parameters 
 	return p
 }
 
-// telling waits until all shards must have told what their customers count as, and everybody stands under the cuts that
-// come of it.
-func (w *world) telling() {
-	if !w.tells() {
-		return
+// remember notes where the inputs end.
+func (v *variant) remember(w *world) {
+	v.past = map[place]int64{}
+	for topic, n := range w.partitions {
+		for p := range n {
+			v.past[place{topic, p}] = w.cluster.PartitionInfo(topic, p).HighWatermark
+		}
 	}
-	time.Sleep(12 * time.Minute)
-	w.versions.Cuts = w.published().Newest.Cuts
-	w.await("new cuts to be adopted", w.adopted)
 }
 
-// tells says whether anybody wants to know what customers count as.
-func (w *world) tells() bool { return w.among.quintiles || w.among.building }
+// gather reads what shards have told of their customers, before compaction removes it; also in cycles that came to nothing.
+func (w *world) gather() {
+	w.t.Helper()
+	if !w.among.quintiles {
+		return
+	}
+	topic := parameters.Topic(w.cfg.App)
+	end := w.cluster.PartitionInfo(topic, 0).HighWatermark
+	cl := w.client(kgo.FetchIsolationLevel(kgo.ReadUncommitted()), kgo.KeepControlRecords(),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	for next := int64(0); next < end && ctx.Err() == nil; {
+		cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+			next = r.Offset + 1
+			if family, _, _ := strings.Cut(string(r.Key), "/"); family == "population" && !r.Attrs.IsControl() {
+				w.among.told[r.Offset] = r
+			}
+		})
+	}
+}
+
+// checkCuts holds that each version of the cuts comes of what the shards have told of their customers.
+func (w *world) checkCuts(set *parameters.Set) {
+	w.t.Helper()
+	w.gather()
+	told := make([][]population.Population, w.cfg.Shards)
+	for _, r := range w.among.told {
+		var is parameters.Population
+		shard, err := strconv.Atoi(strings.TrimPrefix(string(r.Key), "population/"))
+		if err := errors.Join(err, json.Unmarshal(r.Value, &is)); err != nil {
+			w.t.Fatal(err)
+		}
+		if !slices.ContainsFunc(told[shard], func(p population.Population) bool { return p.Equal(&is.Population) }) {
+			told[shard] = append(told[shard], is.Population)
+		}
+	}
+	for n, c := range set.Cuts {
+		if !comeOf(c.Cuts, population.Population{}, told) {
+			w.t.Errorf("[cuts] version %d is %v, which comes of no population", n, c.Cuts)
+		}
+		w.hit("cuts: of the population")
+	}
+}
+
+// comeOf says whether cuts are those of a population together with one that each shard has told.
+func comeOf(cuts population.Cuts, of population.Population, told [][]population.Population) bool {
+	if len(told) == 0 {
+		are, enough := of.Cuts()
+		return enough && are == cuts
+	}
+	return slices.ContainsFunc(told[0], func(p population.Population) bool {
+		var all population.Population
+		all.Merge(&of)
+		all.Merge(&p)
+		return comeOf(cuts, all, told[1:])
+	})
+}
+
+// telling waits until all shards must have told what their customers count as.
+func (w *world) telling() {
+	if w.tells() {
+		time.Sleep(25 * time.Minute) // ten after the last time, and a shard may find another owner meanwhile
+	}
+}
+
+// underCuts waits until everybody stands under what is published, the cuts that have come of the population among it.
+func (w *world) underCuts() {
+	w.t.Helper()
+	w.await("new parameters to be adopted", func() bool {
+		for _, p := range w.live {
+			w.versions.Cuts = max(w.versions.Cuts, p.pipe.Published().Newest.Cuts)
+		}
+		return w.adopted()
+	})
+}
+
+// tells says whether it is waited for what the shards tell of their customers.
+func (w *world) tells() bool {
+	return w.among.counted && (w.among.quintiles || w.cfg.Time.Clock == "broker")
+}
 
 // checkPopulation holds what a shard has told of its customers against those it has.
 func (w *world) checkPopulation(s int32, set *parameters.Set, kv map[string][]byte) {
