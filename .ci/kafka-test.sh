@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 pattern=${1:-Kafka}
-limit=12m
+limit=20m
 if [ "$pattern" = chaos ]; then
 	pattern='^TestChaos'
 	export ASIDUO_CHAOS=${CHAOS:-15m} ASIDUO_SEED=${SEED:-} ASIDUO_KEEP=${KEEP:+$(realpath -m "$KEEP")} \
