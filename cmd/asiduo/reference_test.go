@@ -78,6 +78,7 @@ type schema struct {
 	Items       *schema           `json:"items"`
 	Default     json.RawMessage   `json:"default"`
 	Properties  json.RawMessage   `json:"properties"`
+	Required    []string          `json:"required"`
 	Extra       json.RawMessage   `json:"additionalProperties"`
 	Defs        map[string]schema `json:"$defs"`
 }
@@ -171,6 +172,9 @@ func keys(b *bytes.Buffer, s *schema, path string) {
 			continue
 		}
 		value := "required"
+		if strings.Contains(path, "[]") && !slices.Contains(s.Required, name) {
+			value = "none"
+		}
 		if p.Default != nil {
 			var compact bytes.Buffer
 			if err := json.Compact(&compact, p.Default); err != nil {
@@ -181,6 +185,9 @@ func keys(b *bytes.Buffer, s *schema, path string) {
 			}
 		}
 		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", path+name, p.words(s), value, cell(p.Description))
+		if p.Items != nil && p.Items.Properties != nil {
+			keys(b, p.Items, path+name+"[].")
+		}
 	}
 }
 
@@ -252,6 +259,7 @@ func allMetrics(t *testing.T) []metric {
 	options := apiOptions(cfg, pipe, a, nil, log)
 	options.Registry = d
 	api.Admin(options)
+	d.MustRegister(buildMetric())
 	byName := map[string]metric{}
 	for _, m := range d.all {
 		byName[m.name] = m

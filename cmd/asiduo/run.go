@@ -58,14 +58,19 @@ func allowed(ctx context.Context, cfg config.Config) error {
 // newRegistry has the figures of the process itself.
 func newRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
+	r.MustRegister(buildMetric(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// buildMetric says what is running.
+func buildMetric() prometheus.Collector {
 	b := buildInfo()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "asiduo_build_info", Help: "1; the labels say what is running.",
 		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "go_version": b.Go},
 	})
 	info.Set(1)
-	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return r
+	return info
 }
 
 // runPipeline runs everything a process is made of until ctx ends or a part fails, and returns when all of it has
