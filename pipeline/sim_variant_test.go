@@ -35,7 +35,7 @@ type variant struct {
 	counted   bool // it is waited until the shards have told what their customers count as
 	differs   bool // some processes have a file that says something else than what is published
 
-	past map[place]int64       // where the inputs ended before anything ran
+	past map[int32]int64       // where the purchases ended before anything ran, by partition
 	told map[int64]*kgo.Record // populations, by offset
 }
 
@@ -168,12 +168,11 @@ func (w *world) adoptions(last, c *store.Checkpoint, set *parameters.Set) (looks
 		if set.Live == nil || c.LiveFrom != set.Live.From || last.LiveFrom != 0 {
 			w.t.Errorf("[building] a shard is live from %d after %d, published is %+v", c.LiveFrom, last.LiveFrom, set.Live)
 		}
-		for at, end := range w.among.past {
-			if next, its := from[at.topic][at.partition]; its && next < end {
-				w.t.Errorf("[building] it has ended at %v@%d, the past goes to %d", at, next, end)
+		for p, end := range w.among.past { // interactions announce nothing, and are not waited for
+			if next, its := from[w.cfg.Inputs.Purchases][p]; its && next < end {
+				w.t.Errorf("[building] it has ended at purchases/%d@%d, the past goes to %d", p, next, end)
 			}
 		}
-		looks = append(looks, oracle.Look{Next: from, Adopted: &oracle.Adoption{Config: w.under(last.Versions, set, c.LiveFrom), Cause: "live"}})
 	}
 	if c.Versions == last.Versions {
 		return looks
@@ -236,13 +235,11 @@ func (w *world) params(set *parameters.Set, v state.Versions) *state.Parameters 
 	return p
 }
 
-// remember notes where the inputs end.
+// remember notes where the purchases end.
 func (v *variant) remember(w *world) {
-	v.past = map[place]int64{}
-	for topic, n := range w.partitions {
-		for p := range n {
-			v.past[place{topic, p}] = w.cluster.PartitionInfo(topic, p).HighWatermark
-		}
+	v.past = map[int32]int64{}
+	for p := range w.partitions[w.cfg.Inputs.Purchases] {
+		v.past[p] = w.cluster.PartitionInfo(w.cfg.Inputs.Purchases, p).HighWatermark
 	}
 }
 
