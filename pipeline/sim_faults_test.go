@@ -383,7 +383,7 @@ func always() []string {
 		"clock: broker", "end: input truncated", "end: input recreated", "end: input has lost its tail", "published: rules", "published: model",
 		"store: as the changelog", "partitions added while records wait", "input: a leader epoch begins", "input: retention",
 		"input: cut before it is read", "input: a loss is told", "input: a record is lost",
-		"published: while records come", "a file differs", "cuts adopted", "population: as counted", "cuts: of the population",
+		"published: while records come", "a file differs", "building has ended", "cuts adopted", "population: as counted", "cuts: of the population",
 		"silence of somebody who is moved",
 	}
 	for _, f := range faults {
