@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -230,8 +231,8 @@ func (m *membership) life(ctx, hard context.Context, id int32, poison *poisoned,
 func (m *membership) serve(soft, hard context.Context, id int32, poison *poisoned) (err error) {
 	defer func() { // a fault of a library, or of ours outside a record: it ends this life, not the process
 		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v", v)
-			m.p.log.Error("panic in shard", "shard", id, "panic", v)
+			err = panicked(v)
+			m.p.log.Error("panic in shard", "shard", id, "err", err, "stack", string(debug.Stack()))
 		}
 	}()
 	m.p.setState(id, "acquiring", nil)
@@ -246,7 +247,8 @@ func (m *membership) serve(soft, hard context.Context, id int32, poison *poisone
 	defer func() {
 		v := recover()
 		if v != nil {
-			err = fmt.Errorf("panic: %v", v)
+			err = panicked(v)
+			m.p.log.Error("panic in shard", "shard", id, "err", err, "stack", string(debug.Stack()))
 		}
 		m.p.serving(id, nil)
 		s.close(err)

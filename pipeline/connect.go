@@ -1,9 +1,15 @@
 package pipeline
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"slices"
+	"syscall"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -11,14 +17,7 @@ import (
 	"github.com/asiduo/asiduo/pipeline/parameters"
 )
 
-// ClientOptions are the options every client of a cluster has in common. The files that they need must be there.
-func ClientOptions(c config.Kafka) ([]kgo.Opt, error) {
-	if err := checkFiles(c); err != nil {
-		return nil, err
-	}
-	return clientOptions(c), nil
-}
-
+// clientOptions are the options every client of a cluster has in common.
 func clientOptions(c config.Kafka) []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
@@ -32,6 +31,9 @@ func clientOptions(c config.Kafka) []kgo.Opt {
 		kgo.ClientID("asiduo"),
 	}
 	opts = append(opts, SharedDialer(c.TLS, slog.New(slog.DiscardHandler))...)
+	if sendsSecret(c.SASL) && !c.TLS.Enabled {
+		opts = append(opts, kgo.Dialer((&net.Dialer{Timeout: 10 * time.Second, ControlContext: onlyHere}).DialContext))
+	}
 	if m := mechanism(c.SASL); m != nil {
 		opts = append(opts, kgo.SASL(m))
 	}
@@ -48,4 +50,18 @@ func Connector(c config.Kafka, always ...kgo.Opt) parameters.Connect {
 		}
 		return cl, nil
 	}
+}
+
+// sendsSecret says whether whoever logs in sends the secret itself.
+func sendsSecret(c config.SASL) bool { return c.Mechanism == "PLAIN" || c.Mechanism == "OAUTHBEARER" }
+
+var errClear = errors.New("the secret of kafka.sasl would leave this machine in the clear: set kafka.tls.enabled")
+
+// onlyHere refuses connections to other machines. The configuration has brokers on loopback only, but what those say where
+// brokers are found may be anywhere.
+func onlyHere(_ context.Context, _, address string, _ syscall.RawConn) error {
+	if ap, err := netip.ParseAddrPort(address); err != nil || !ap.Addr().Unmap().IsLoopback() {
+		return errClear
+	}
+	return nil
 }

@@ -31,15 +31,6 @@ type fileError struct{ error }
 
 func (f *fileError) Unwrap() error { return f.error }
 
-// checkFiles proves that the files are there and are what they should be.
-func checkFiles(c config.Kafka) (err error) {
-	if c.TLS.Enabled {
-		_, err = tlsConfig(c.TLS)
-	}
-	_, secretErr := secret(c.SASL)
-	return errors.Join(err, secretErr)
-}
-
 // mechanism is how we log in; nil if we do not. It asks for the secret at each login.
 func mechanism(c config.SASL) sasl.Mechanism {
 	scrams := func(context.Context) (scram.Auth, error) {

@@ -258,9 +258,6 @@ func TestPingCertificates(t *testing.T) {
 	holds(with(mutual, own), "the brokers at "+mutual+" refuse the certificate in "+cert+" (tls: certificate required): ") // one they do not know is not even shown
 	file(t, ca, "")
 	holds(with(good, nil), "kafka.tls.ca_file "+ca+" holds no certificate in PEM")
-	if _, err := ClientOptions(with(good, nil)); err == nil {
-		t.Error("options were made with a file that cannot be read")
-	}
 }
 
 // TestSecretFiles: a secret in a file is read at each login.
@@ -274,14 +271,14 @@ func TestSecretFiles(t *testing.T) {
 	for _, m := range []string{"PLAIN", "SCRAM-SHA-512"} {
 		k := config.Kafka{Brokers: cluster.ListenAddrs(), SASL: config.SASL{Mechanism: m, Username: "ana", PasswordFile: path}}
 		_ = os.Remove(path)
-		if _, err := ClientOptions(k); err == nil || err.Error() != "read kafka.sasl.password_file: open "+path+": no such file or directory" {
-			t.Errorf("without the file: %v", err)
-		}
 		cl, err := Connector(k)()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer cl.Close()
+		if err := Ping(t.Context(), cl, k); err == nil || err.Error() != "read kafka.sasl.password_file: open "+path+": no such file or directory" {
+			t.Errorf("without the file: %v", err)
+		}
 		for _, step := range []struct{ text, want string }{
 			{"\n", "kafka.sasl.password_file " + path + " is empty"}, {"old", "the brokers at "}, {"new\r\n", ""},
 		} {
@@ -289,6 +286,29 @@ func TestSecretFiles(t *testing.T) {
 			if err := Ping(t.Context(), cl, k); (err == nil) != (step.want == "") || err != nil && !strings.HasPrefix(err.Error(), step.want) {
 				t.Errorf("%s with %q: %v", m, step.text, err)
 			}
+		}
+	}
+}
+
+// TestSecretStaysHere: brokers that say they are on another machine get no secret in the clear. Nothing is sent to where they say.
+func TestSecretStaysHere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	file(t, path, "x")
+	for _, s := range []config.SASL{{Mechanism: "PLAIN", Username: "ana", Password: "x"}, {Mechanism: "OAUTHBEARER", TokenFile: path}} {
+		k := config.Kafka{Brokers: []string{"192.0.2.1:9092"}, SASL: s}
+		cl, err := Connector(k)()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		const want = "no broker reachable at 192.0.2.1:9092: the secret of kafka.sasl would leave this machine in the clear: set kafka.tls.enabled"
+		if err := Ping(t.Context(), cl, k); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v", s.Mechanism, err)
+		}
+	}
+	for _, here := range []string{"127.0.0.1:9092", "[::1]:9092", "[::ffff:127.0.0.1]:9092"} {
+		if err := onlyHere(t.Context(), "tcp", here, nil); err != nil {
+			t.Errorf("%s: %v", here, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"log/slog"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/asiduo/asiduo/state"
 )
 
 // turn begins a leader epoch of purchases/0 whose leader says that the epochs before it ended at an offset, and counts how often it
@@ -94,10 +97,11 @@ func TestSkipLostTwice(t *testing.T) {
 	}
 }
 
-// formerLeader answers the next question for the ends of the inputs that comes once it was told, for the first leader of purchases/0,
-// who has one record, and closes used.
-func (s *shop) formerLeader(told *atomic.Bool) (used chan struct{}) {
+// formerLeader answers so many of the next questions for the ends of the inputs, for the first leader of purchases/0, who has one
+// record, and closes used at the first.
+func (s *shop) formerLeader(lies *atomic.Int32) (used chan struct{}) {
 	used = make(chan struct{})
+	var once sync.Once
 	is := map[string][]*kfake.PartitionInfo{"purchases": s.cluster.PartitionInfos("purchases"), "interactions": s.cluster.PartitionInfos("interactions")}
 	is["purchases"][0].HighWatermark, is["purchases"][0].Epoch = 1, 0
 	s.cluster.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -120,10 +124,11 @@ func (s *shop) formerLeader(told *atomic.Bool) (used chan struct{}) {
 			}
 			resp.Topics = append(resp.Topics, it)
 		}
-		if !asked || !told.CompareAndSwap(true, false) {
+		if !asked || lies.Load() == 0 {
 			return nil, nil, false
 		}
-		close(used)
+		lies.Add(-1)
+		once.Do(func() { close(used) })
 		return resp, nil, true
 	})
 	return used
@@ -146,16 +151,16 @@ func TestFormerLeader(t *testing.T) {
 			s.read(0, 1)
 			s.stop()
 			s.cfg.Inputs.Lost = mode
-			var told atomic.Bool
+			var lies atomic.Int32
 			var once sync.Once
-			used := s.formerLeader(&told)
+			used := s.formerLeader(&lies)
 			s.start(func(p *Pipeline) {
 				p.again = 50 * time.Millisecond
 				p.deps.Interrupt = func(id int32, step Step) error {
 					switch {
 					case step != AfterRestore:
 					case id == 0:
-						once.Do(func() { told.Store(true) })
+						once.Do(func() { lies.Store(1) })
 					default:
 						<-used
 					}
@@ -175,6 +180,32 @@ func TestFormerLeader(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFormerLeaderOfSilence has one who says that the orders end before those that were read, while another waits unread: nobody is
+// called silent on his word.
+func TestFormerLeaderOfSilence(t *testing.T) {
+	s := newShop(t)
+	var lies atomic.Int32
+	s.formerLeader(&lies)
+	s.start(func(p *Pipeline) {
+		p.log = slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	s.buy("o1")
+	s.buy("o2")
+	s.read(0, 1)
+	end := s.open("o3")
+	lies.Store(1 << 20)
+	s.clock.Set(draftedAt + 400*state.Day)
+	eventually(t, "his word to be refused", func() bool {
+		return len(s.log.lines("purchases/0 ends at 1 in leader epoch 0, but it was read up to 2")) > 0
+	})
+	lies.Store(0)
+	if at := s.pipe.horizonOf(0); at >= draftedAt+400*state.Day {
+		t.Errorf("silence was played up to %d", at)
+	}
+	end()
+	s.await("silence", func() bool { return s.pipe.horizonOf(0) >= draftedAt+400*state.Day })
 }
 
 // TestInputTailLostUnderUs cuts the input of a shard that has just gone on: the first record that it reads then is of another leader,

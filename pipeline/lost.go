@@ -156,6 +156,9 @@ func (s *shard) leaveBehind(missing []lost) error {
 	if len(missing) > 0 && s.p.cfg.Inputs.Lost == "stop" {
 		return &stopError{missing[0].reason, errors.New(missing[0].why)}
 	}
+	for _, l := range missing { // offsets mean other records now
+		maps.DeleteFunc(s.poison.times, func(at recordID, _ int) bool { return at.topic == l.topic && at.partition == l.partition })
+	}
 	s.missing = append(s.missing, missing...)
 	return nil
 }

@@ -37,7 +37,8 @@ func (p *Pipeline) Owner(ctx context.Context, customer string) (string, error) {
 		return "", err
 	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	// The answer is everybody's: that the one who asked has gone away says nothing about the brokers.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	members, err := Members(ctx, kadm.NewClient(cl), p.cfg.App)
 	if err != nil {

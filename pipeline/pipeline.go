@@ -116,9 +116,6 @@ func New(cfg config.Config, deps Deps) (*Pipeline, error) {
 	if _, err := NewPartitioner(cfg.Inputs.Partitioner); err != nil {
 		return nil, err
 	}
-	if _, err := ClientOptions(cfg.Kafka); err != nil {
-		return nil, err
-	}
 	p.metrics = newMetrics(deps.Registry, p)
 	return p, nil
 }
@@ -196,6 +193,9 @@ func (p *Pipeline) prepare(ctx context.Context) error {
 	}
 	defer cl.Close()
 	if err := Ping(ctx, cl, p.cfg.Kafka); err != nil {
+		return err
+	}
+	if err := Allowed(ctx, cl, p.cfg, "run"); err != nil {
 		return err
 	}
 	adm := kadm.NewClient(cl)

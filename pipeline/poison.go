@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -41,7 +42,7 @@ func (e *poisonError) Error() string {
 	case e.records > 0:
 		return fmt.Sprintf("process a cycle of %d records: %v", e.records, e.err)
 	}
-	return fmt.Sprintf("play the silence of the customer with the hash %016x: %v", e.who, e.err)
+	return fmt.Sprintf("play the silence of a customer: %v", e.err)
 }
 func (e *poisonError) Unwrap() error { return e.err }
 
@@ -148,13 +149,25 @@ func (s *shard) blame(v any) error {
 	if fatal, ok := v.(*store.FatalError); ok {
 		return fatal
 	}
-	e := &poisonError{at: c.at, records: c.consumed, err: fmt.Errorf("panic: %v", v)}
+	e := &poisonError{at: c.at, records: c.consumed, err: panicked(v)}
 	if e.at.topic == "" && s.poison.alone > 0 && c.consumed == 1 {
 		e.at = c.last
 	}
 	if c.who != "" {
 		e.who = xxhash.Sum64String(c.who)
 	}
-	s.p.log.Error("panic in the work of a cycle", "shard", s.id, "panic", v, "stack", string(debug.Stack()))
+	s.p.log.Error("panic in the work of a cycle", "shard", s.id, "err", e.err, "stack", string(debug.Stack()))
 	return e
+}
+
+// panicked is the error of a panic. It tells what the runtime and our database say, which name nobody; what other code says
+// may have a customer in it, and the stack tells where it was.
+func panicked(v any) error {
+	switch v := v.(type) {
+	case *store.FatalError:
+		return v
+	case runtime.Error:
+		return fmt.Errorf("panic: %w", v)
+	}
+	return fmt.Errorf("panic with a %T", v)
 }

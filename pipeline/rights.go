@@ -77,9 +77,22 @@ func transactionalPrefix(app string) string { return app + "-" }
 func Allowed(ctx context.Context, cl *kgo.Client, c config.Config, command string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	answers := map[Right]grant{}
 	var missing []string
 	for _, r := range Rights(c) {
-		if r.Command == command && !allowed(ctx, cl, r) {
+		if r.Command != command {
+			continue
+		}
+		of := Right{Resource: r.Resource, Name: r.Name, Pattern: r.Pattern} // one question for all operations
+		if r.Operation == "Create" {
+			of.Operation = r.Operation
+		}
+		g, asked := answers[of]
+		if !asked {
+			g = ask(ctx, cl, of)
+			answers[of] = g
+		}
+		if !g.allows(r.Operation) {
 			missing = append(missing, r.String())
 		}
 	}
@@ -89,45 +102,65 @@ func Allowed(ctx context.Context, cl *kgo.Client, c config.Config, command strin
 	return fmt.Errorf("the brokers do not let this user do what %s needs: %s (\"asiduo init --acls\" prints all that is needed)", command, strings.Join(missing, ", "))
 }
 
-// allowed asks for what r is about. Brokers tell what a user may do with it, also with a topic that is not there yet, if
-// he may describe it. Who may not may neither read nor write it; of other rights that tells nothing. Another error is not
-// about rights: whoever needs the thing will meet it.
-func allowed(ctx context.Context, cl *kgo.Client, r Right) bool {
-	var may []kadm.ACLOperation
-	var err error
-	switch r.Resource {
-	case "topic":
-		may, err = mayTopic(ctx, cl, r.Name)
-	case "group":
-		var groups kadm.DescribedGroups
-		groups, err = kadm.NewClient(cl).DescribeGroups(ctx, r.Name)
-		may, err = groups[r.Name].AuthorizedOperations, errors.Join(err, groups[r.Name].Err)
-	case "transactional-id":
-		id := r.Name
-		if r.Pattern == "prefixed" {
-			id += "0"
-		}
-		var all kadm.DescribedTransactions
-		all, err = kadm.NewClient(cl).DescribeTransactions(ctx, id) // which is for whom may write it
-		err = errors.Join(err, all[id].Err)
-	}
-	for _, refused := range []error{kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed} {
-		if errors.Is(err, refused) {
-			return r.Operation == "Create" || r.Operation == "DescribeConfigs"
-		}
-	}
-	needed, err := kmsg.ParseACLOperation(r.Operation)
-	return err != nil || len(may) == 0 || slices.Contains(may, needed)
+// grant is what brokers say about something: what a user may do with it, nothing if they do not tell, or that it is not
+// for him. Another error is not about rights: whoever needs the thing will meet it.
+type grant struct {
+	may []kadm.ACLOperation
+	err error
 }
 
-// mayTopic is what the user may do with a topic; nothing if the brokers do not tell.
-func mayTopic(ctx context.Context, cl *kgo.Client, name string) ([]kadm.ACLOperation, error) {
+func (g grant) refused() bool {
+	return slices.ContainsFunc([]error{kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed},
+		func(refused error) bool { return errors.Is(g.err, refused) })
+}
+
+// allows says whether an operation may be tried. Who may not describe a thing may neither read nor write it, but of its
+// configuration that says nothing.
+func (g grant) allows(operation string) bool {
+	if g.refused() {
+		return operation == "DescribeConfigs"
+	}
+	needed, err := kmsg.ParseACLOperation(operation)
+	return err != nil || len(g.may) == 0 || slices.Contains(g.may, needed)
+}
+
+// ask asks what may be done with a resource, or whether a topic may be made.
+func ask(ctx context.Context, cl *kgo.Client, r Right) grant {
+	switch {
+	case r.Operation == "Create":
+		return mayCreate(ctx, cl, r.Name)
+	case r.Resource == "topic":
+		return mayTopic(ctx, cl, r.Name)
+	case r.Resource == "group":
+		groups, err := kadm.NewClient(cl).DescribeGroups(ctx, r.Name)
+		return grant{groups[r.Name].AuthorizedOperations, errors.Join(err, groups[r.Name].Err)}
+	}
+	id := r.Name
+	if r.Pattern == "prefixed" {
+		id += "0"
+	}
+	all, err := kadm.NewClient(cl).DescribeTransactions(ctx, id) // which is for whom may write it
+	return grant{err: errors.Join(err, all[id].Err)}
+}
+
+// mayTopic is what the user may do with a topic, also one that is not there yet, if he may describe it.
+func mayTopic(ctx context.Context, cl *kgo.Client, name string) grant {
 	req, t := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
 	t.Topic = &name
 	req.Topics, req.IncludeTopicAuthorizedOperations = append(req.Topics, t), true
 	resp, err := req.RequestWith(ctx, cl)
 	if err != nil || len(resp.Topics) != 1 {
-		return nil, err
+		return grant{err: err}
 	}
-	return kadm.DecodeACLOperations(resp.Topics[0].AuthorizedOperations), kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+	return grant{kadm.DecodeACLOperations(resp.Topics[0].AuthorizedOperations), kerr.ErrorForCode(resp.Topics[0].ErrorCode)}
+}
+
+// mayCreate says whether a topic that is not there may be made: by a right on its name, or by one on the cluster, of which
+// a topic does not tell.
+func mayCreate(ctx context.Context, cl *kgo.Client, name string) grant {
+	if is := mayTopic(ctx, cl, name); is.err == nil {
+		return grant{} // it is there
+	}
+	made, err := kadm.NewClient(cl).ValidateCreateTopics(ctx, -1, -1, nil, name)
+	return grant{err: errors.Join(err, made[name].Err)}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/asiduo/asiduo/state"
@@ -62,28 +64,35 @@ func (s *shard) ask(ctx context.Context) {
 		return // nothing new to ask, or an answer still to be reached: a newer one would only be farther away
 	}
 	h.asked, h.asking = time.Now(), make(chan answer, 1)
+	topic := s.p.cfg.Inputs.Purchases
+	next, epochs := maps.Clone(s.next[topic]), maps.Clone(s.epochs[topic])
 	go func(reply chan<- answer) {
 		a := answer{instant: instant, ends: map[int32]int64{}}
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		topic := s.p.cfg.Inputs.Purchases
 		ends, err := s.adm.ListEndOffsets(ctx, topic)
 		if a.err = errors.Join(err, ends.Error()); a.err == nil {
-			a.err = s.samePartitions(ctx)
+			a.err = s.sameTopic(ctx)
 		}
 		for p := s.id; p < s.purchases; p += s.p.Shards() {
 			end, ok := ends.Lookup(topic, p)
-			if a.ends[p] = end.Offset; !ok {
+			a.ends[p] = end.Offset
+			switch epoch, known := epochs[p]; {
+			case !ok:
 				a.err = errors.Join(a.err, fmt.Errorf("nobody says where %s/%d ends", topic, p))
+			case end.Offset < next[p], known && end.LeaderEpoch >= 0 && end.LeaderEpoch < epoch:
+				// A former leader, or another log: orders may wait where we do not look.
+				a.err = errors.Join(a.err, fmt.Errorf("%s/%d ends at %d in leader epoch %d, but it was read up to %d in epoch %d", topic, p, end.Offset, end.LeaderEpoch, next[p], epoch))
 			}
 		}
 		reply <- a
 	}(h.asking)
 }
 
-// samePartitions proves that the purchases have no partitions but those that we know of: orders may already wait in one
-// that has just been added. It asks the brokers; the client would answer from its memory, as it does for the ends.
-func (s *shard) samePartitions(ctx context.Context) error {
+// sameTopic proves that the purchases are the topic that we read, with no partitions but those that we know of: orders may
+// already wait in one that has just been made or added. It asks the brokers; the client would answer from its memory, as it
+// does for the ends.
+func (s *shard) sameTopic(ctx context.Context) error {
 	req, topic := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
 	topic.Topic = &s.p.cfg.Inputs.Purchases
 	req.Topics = append(req.Topics, topic)
@@ -93,6 +102,9 @@ func (s *shard) samePartitions(ctx context.Context) error {
 	}
 	if len(resp.Topics) != 1 || int32(len(resp.Topics[0].Partitions)) != s.purchases {
 		return errors.New("the partitions are no longer those that are read")
+	}
+	if id := kadm.TopicID(resp.Topics[0].TopicID).String(); id != s.ids[s.p.cfg.Inputs.Purchases] {
+		return errors.New("the topic is no longer the one that is read")
 	}
 	return nil
 }

@@ -259,6 +259,8 @@ var refusals = []struct {
 	{kmsg.JoinGroup, []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.UnknownMemberID}},
 	{kmsg.SyncGroup, []*kerr.Error{kerr.RebalanceInProgress, kerr.NotCoordinator}},
 	{kmsg.FindCoordinator, []*kerr.Error{kerr.CoordinatorNotAvailable}},
+	{kmsg.DescribeGroups, []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.UnknownServerError}},
+	{kmsg.DescribeTransactions, []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.UnknownServerError}},
 }
 
 // unrefused are requests that the processes send and that are not refused here, and why.

@@ -187,11 +187,7 @@ func newWorld(t *testing.T, seed uint64, c oracle.Config) *world {
 // client makes a client of the test's.
 func (w *world) client(more ...kgo.Opt) *kgo.Client {
 	w.t.Helper()
-	opts, err := pipeline.ClientOptions(w.cfg.Kafka)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	cl, err := kgo.NewClient(append(append(opts, kgo.Dialer(w.network.DialContext)), more...)...)
+	cl, err := pipeline.Connector(w.cfg.Kafka, kgo.Dialer(w.network.DialContext))(more...)
 	if err != nil {
 		w.t.Fatal(err)
 	}

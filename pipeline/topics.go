@@ -356,6 +356,13 @@ func (p *Pipeline) batchLimit(topic string) int32 {
 // checkSettings proves again what was proven at start: topics can be altered.
 func (p *Pipeline) checkSettings(ctx context.Context, adm *kadm.Client) error {
 	batches, _, err := settings(ctx, adm, p.cfg)
+	if known := p.batches.Load(); known != nil { // what cannot be read now is as it was
+		for topic, limit := range *known {
+			if _, read := batches[topic]; !read {
+				batches[topic] = limit
+			}
+		}
+	}
 	p.batches.Store(&batches)
 	if err != nil {
 		return &stopError{"topic_settings", err}

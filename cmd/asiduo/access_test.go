@@ -37,8 +37,8 @@ func TestRunRefusesAccess(t *testing.T) {
 			filepath.Join(t.TempDir(), "data"), listener, access))
 	}
 	missing := "open " + none + ": no such file or directory"
-	refused(t, exitUsage, "api.access: tokens: "+missing, "run", "-c", file("api", "tokens_file: "+none))
-	refused(t, exitUsage, "admin.access: TLS: "+missing, "run", "-c", file("admin", "cert_file: "+none+", key_file: "+none))
+	refused(t, exitFailed, "api.access: tokens: "+missing, "run", "-c", file("api", "tokens_file: "+none))
+	refused(t, exitFailed, "admin.access: TLS: "+missing, "run", "-c", file("admin", "cert_file: "+none+", key_file: "+none))
 	refused(t, exitFailed, "admin.access: "+missing, "state", "get", "-c", file("admin", "tokens_file: "+none), "ana")
 }
 

@@ -36,13 +36,9 @@ func embeddedBroker() (address string, stop func(), err error) {
 
 // admin is a client for everything but the pipeline itself.
 func admin(ctx context.Context, c config.Kafka, more ...kgo.Opt) (*kgo.Client, *kadm.Client, error) {
-	opts, err := pipeline.ClientOptions(c)
+	cl, err := pipeline.Connector(c)(more...)
 	if err != nil {
-		return nil, nil, usageError{err}
-	}
-	cl, err := kgo.NewClient(append(opts, more...)...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make client: %w", err)
+		return nil, nil, err
 	}
 	if err := pipeline.Ping(ctx, cl, c); err != nil {
 		cl.Close()

@@ -192,12 +192,7 @@ func (a *arena) loadPlain(ctx context.Context, perSecond int) {
 func (a *arena) loadTransactions(ctx context.Context, l *load, perSecond int) {
 	const step = 300 * time.Millisecond
 	for ctx.Err() == nil {
-		opts, err := pipeline.ClientOptions(a.w.cfg.Kafka)
-		if err != nil {
-			a.t.Error(err)
-			return
-		}
-		cl, err := kgo.NewClient(append(opts, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.TransactionalID(a.w.cfg.App+"-loader"), kgo.TransactionTimeout(5*time.Second))...)
+		cl, err := pipeline.Connector(a.w.cfg.Kafka)(kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.TransactionalID(a.w.cfg.App+"-loader"), kgo.TransactionTimeout(5*time.Second))
 		if err != nil {
 			a.t.Error(err)
 			return

@@ -53,15 +53,11 @@ func compacted(t testing.TB, w *world, l *tail) (left, offsets int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts, err := pipeline.ClientOptions(w.cfg.Kafka)
-	if err != nil {
-		t.Fatal(err)
-	}
 	from := map[int32]kgo.Offset{}
 	for p := range int32(worldShards) {
 		from[p] = kgo.NewOffset().AtStart()
 	}
-	cl, err := kgo.NewClient(append(opts, kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))...)
+	cl, err := pipeline.Connector(w.cfg.Kafka)(kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
 	if err != nil {
 		t.Fatal(err)
 	}

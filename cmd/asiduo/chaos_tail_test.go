@@ -97,10 +97,6 @@ func newTail(t testing.TB, w *world, committed bool) *tail {
 	for i := range l.shards {
 		l.shards[i].values, l.shards[i].done, l.shards[i].open = map[string][]valueAt{}, map[uint64]bool{}, map[int64][]writing{}
 	}
-	opts, err := pipeline.ClientOptions(w.cfg.Kafka)
-	if err != nil {
-		t.Fatal(err)
-	}
 	level := kgo.ReadUncommitted()
 	if committed {
 		level = kgo.ReadCommitted()
@@ -112,7 +108,8 @@ func newTail(t testing.TB, w *world, committed bool) *tail {
 			from[topic][p] = kgo.NewOffset().AtStart()
 		}
 	}
-	if l.cl, err = kgo.NewClient(append(opts, kgo.FetchIsolationLevel(level), kgo.KeepControlRecords(), kgo.ConsumePartitions(from))...); err != nil {
+	var err error
+	if l.cl, err = pipeline.Connector(w.cfg.Kafka)(kgo.FetchIsolationLevel(level), kgo.KeepControlRecords(), kgo.ConsumePartitions(from)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

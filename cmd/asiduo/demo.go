@@ -187,11 +187,7 @@ func latest(records iter.Seq2[*kgo.Record, error], at *state.Instant) iter.Seq2[
 
 // watch shows the first changes while they happen, as any subscriber would see them.
 func (d *demo) watch(ctx context.Context, r *rehearsal) {
-	opts, err := pipeline.ClientOptions(r.cfg.Kafka)
-	if err != nil {
-		return
-	}
-	cl, err := kgo.NewClient(append(opts, kgo.ConsumeTopics(r.cfg.App+".segment-changes"), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()))...)
+	cl, err := pipeline.Connector(r.cfg.Kafka)(kgo.ConsumeTopics(r.cfg.App+".segment-changes"), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return
 	}

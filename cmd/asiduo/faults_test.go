@@ -96,11 +96,7 @@ func TestLogin(t *testing.T) {
 func TestSilentBroker(t *testing.T) {
 	_, at := fakeBroker(t)
 	c := config.Kafka{Brokers: []string{at}, TLS: config.TLS{Enabled: true}, SASL: config.SASL{Mechanism: "none"}}
-	opts, err := pipeline.ClientOptions(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cl, err := kgo.NewClient(opts...)
+	cl, err := pipeline.Connector(c)()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,19 +42,6 @@ the shards are left to others. Start as many processes as you like, each with a 
 	return cmd
 }
 
-// allowed proves that the brokers let us do all that a process does.
-func allowed(ctx context.Context, cfg config.Config) error {
-	cl, _, err := admin(ctx, cfg.Kafka)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	defer cl.Close()
-	return pipeline.Allowed(ctx, cl, cfg, "run")
-}
-
 // newRegistry has the figures of the process itself.
 func newRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
@@ -101,10 +88,7 @@ func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error
 	}
 	part(func() error { return a.run(ctx) })
 	part(func() error {
-		err := allowed(ctx, cfg)
-		if err == nil {
-			err = pipe.Run(ctx)
-		}
+		err := pipe.Run(ctx)
 		cancel(err) // nothing else is worth running without it
 		return err
 	})
@@ -145,7 +129,7 @@ func serve(ctx context.Context, cfg config.Config, o api.Options, log *slog.Logg
 		}
 		guard, err := api.NewGuard(access(l.access), log)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("%s.access: %w", l.name, err)}
+			return nil, fmt.Errorf("%s.access: %w", l.name, err) // no fault of the configuration: the file may come any moment
 		}
 		o.Guard = guard
 		addr, wait, err := api.Serve(ctx, l.at, l.handler(o), guard, log)
