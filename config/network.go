@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -138,8 +139,15 @@ func (r checker) advertise() {
 	r.need(r.c.API.Listen != "", "has no effect while api.listen is empty", "api.advertise", "api.listen")
 }
 
-// token is what fits into a header and cannot be guessed if it is random.
 var token = regexp.MustCompile(`^[A-Za-z0-9._~+/-]{16,512}=*$`)
+
+// CheckToken holds that a token fits into a header and cannot be guessed if it is random.
+func CheckToken(text string) error {
+	if !token.MatchString(text) {
+		return errors.New("a token is 16 to 512 letters, digits and -._~+/=")
+	}
+	return nil
+}
 
 // access holds that who asks a listener that other machines reach has to show something, and that nothing contradicts.
 func (r checker) access(section, listen string, a Access) {
@@ -151,7 +159,8 @@ func (r checker) access(section, listen string, a Access) {
 			listen, at("tokens_file"), at("client_ca_file"), at("insecure")), section+".listen", at("tokens"), at("tokens_file"), at("client_ca_file"), at("insecure"))
 	r.need(!guarded || !a.Insecure, "contradicts the tokens or certificates that are asked for", at("insecure"))
 	for i, one := range a.Tokens {
-		r.need(token.MatchString(string(one)), "a token is 16 to 512 letters, digits and -._~+/=", index(at("tokens"), i))
+		err := CheckToken(string(one))
+		r.need(err == nil, fmt.Sprint(err), index(at("tokens"), i))
 	}
 	r.need(a.CertFile == "" || a.KeyFile != "", "needs "+at("key_file"), at("cert_file"), at("key_file"))
 	r.need(a.KeyFile == "" || a.CertFile != "", "needs "+at("cert_file"), at("key_file"), at("cert_file"))

@@ -5,14 +5,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -159,34 +157,14 @@ func tlsConfig(c config.TLS) (*tls.Config, error) {
 	return t, nil
 }
 
-// authorities reads every certificate of a file: of one that is half-written, x509.CertPool would take the first half.
 func authorities(file string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, &fileError{fmt.Errorf("read kafka.tls.ca_file: %w", err)}
 	}
-	pool, n := x509.NewCertPool(), 0
-	for {
-		block, rest := pem.Decode(text)
-		if block == nil {
-			break
-		}
-		text = rest
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, &fileError{fmt.Errorf("read kafka.tls.ca_file %s: %w", file, err)}
-		}
-		pool.AddCert(c)
-		n++
-	}
-	switch {
-	case strings.Contains(string(text), "-----BEGIN"):
-		return nil, &fileError{fmt.Errorf("kafka.tls.ca_file %s ends inside a certificate", file)}
-	case n == 0:
-		return nil, &fileError{fmt.Errorf("kafka.tls.ca_file %s holds no certificate in PEM", file)}
+	pool, err := config.Authorities(text)
+	if err != nil {
+		return nil, &fileError{fmt.Errorf("kafka.tls.ca_file %s %w", file, err)}
 	}
 	return pool, nil
 }

@@ -23,7 +23,7 @@ var arrows = map[string][]string{
 	"pipeline/parameters":  {"pipeline/transaction", "state", "state/model", "state/population"},
 	"pipeline/transaction": {},
 	"sinks/archive":        {"state", "state/store"},
-	"sinks/api":            {"state", "state/store"},
+	"sinks/api":            {"config", "state", "state/store"},
 	"sinks/events":         {"state"},
 	"state":                {"state/model", "state/population"},
 	"state/kpi":            {},

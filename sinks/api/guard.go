@@ -4,13 +4,13 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"strings"
+
+	"github.com/asiduo/asiduo/config"
 )
 
 // Access says who may ask a listener. Every demand that it makes must be met; if it makes none, everybody may.
@@ -64,9 +64,6 @@ func (a Access) tokenFiles() []string {
 	return []string{a.TokensFile}
 }
 
-// goodToken is what fits into a header and cannot be guessed if it is random.
-var goodToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]{16,512}=*$`)
-
 // list are the tokens, those of the file after the others.
 func (a Access) list(contents [][]byte) ([]string, error) {
 	list := a.Tokens
@@ -77,8 +74,8 @@ func (a Access) list(contents [][]byte) ([]string, error) {
 			if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 				continue
 			}
-			if !goodToken.MatchString(line) {
-				return nil, fmt.Errorf("%s:%d: a token is 16 to 512 letters, digits and -._~+/=", a.TokensFile, n)
+			if err := config.CheckToken(line); err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", a.TokensFile, n, err)
 			}
 			list = append(list[:len(list):len(list)], line)
 		}
@@ -109,9 +106,9 @@ func (a Access) transport(contents [][]byte) (*tls.Config, error) {
 		SessionTicketsDisabled: true, // an authority that is trusted no more must not live on in them
 	}
 	if a.ClientCAFile != "" {
-		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-		if !c.ClientCAs.AppendCertsFromPEM(contents[2]) {
-			return nil, fmt.Errorf("%s holds no certificate", a.ClientCAFile)
+		c.ClientAuth = tls.RequireAndVerifyClientCert
+		if c.ClientCAs, err = config.Authorities(contents[2]); err != nil {
+			return nil, fmt.Errorf("%s %w", a.ClientCAFile, err)
 		}
 	}
 	return c, nil

@@ -136,6 +136,10 @@ func TestCertificatesRotate(t *testing.T) {
 		if err := meet(first, first); err != nil {
 			t.Errorf("between two files: %v", err)
 		}
+		files.write(t, cert, key, second.pem+first.pem[:len(first.pem)/2]) // half of it is no list of authorities
+		if err := meet(first, first); err != nil {
+			t.Errorf("in the middle of a file: %v", err)
+		}
 		files.write(t, cert, key, second.pem)
 		if err := meet(second, second); err != nil {
 			t.Error(err)
