@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -124,6 +125,28 @@ func (g *Guard) TLS() *tls.Config {
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return g.tls.get(), nil },
 	}
 }
+
+// certify holds that the certificate of a connection still counts: the handshake, which judged it first, may be long ago.
+func (g *Guard) certify(r *http.Request) error {
+	if g == nil || g.tls == nil {
+		return nil
+	}
+	c := g.tls.get()
+	if c.ClientCAs == nil {
+		return nil
+	}
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return errNoCertificate
+	}
+	o := x509.VerifyOptions{Roots: c.ClientCAs, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	for _, between := range r.TLS.PeerCertificates[1:] {
+		o.Intermediates.AddCert(between)
+	}
+	_, err := r.TLS.PeerCertificates[0].Verify(o)
+	return err
+}
+
+var errNoCertificate = errors.New("no certificate of a client")
 
 var errNoToken = errors.New("no token of this listener")
 

@@ -72,6 +72,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !probe && !s.o.Guard.admit(r):
 		h.Set("Retry-After", "1")
 		fail(a, http.StatusTooManyRequests, "too_many_requests", "More requests than one address may send in a second.")
+	case !probe && s.o.Guard.certify(r) != nil:
+		h.Set("Connection", "close") // another certificate needs another handshake
+		fail(a, http.StatusUnauthorized, "unauthorized", "Connect with a certificate that this listener's authorities have signed and that is valid now.")
 	case !probe && s.o.Guard.authorize(r) != nil:
 		h.Set("WWW-Authenticate", `Bearer realm="asiduo"`)
 		fail(a, http.StatusUnauthorized, "unauthorized", "Send a token of this listener: Authorization: Bearer TOKEN.")

@@ -31,11 +31,14 @@ type authority struct {
 	pem  string
 }
 
-func newAuthority(t testing.TB) *authority {
+func newAuthority(t testing.TB) *authority { return authorityUnder(t, nil) }
+
+// authorityUnder is one that another has signed; nil: none.
+func authorityUnder(t testing.TB, by *authority) *authority {
 	t.Helper()
 	a := &authority{}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true}
-	a.pem, a.key = sign(t, template, nil)
+	a.pem, a.key = sign(t, template, by)
 	block, _ := pem.Decode([]byte(a.pem))
 	var err error
 	if a.cert, err = x509.ParseCertificate(block.Bytes); err != nil {
