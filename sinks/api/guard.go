@@ -21,7 +21,7 @@ type Access struct {
 	CertFile     string   // with KeyFile: TLS
 	KeyFile      string
 	ClientCAFile string // who must have signed the certificate of a client
-	Rate         int    // requests in a second from one address, and as many at once; 0: any number
+	Rate         int    // requests in a second from one address, and as many at once; 0: any number, on any number of connections
 }
 
 // Guard lets in who may ask a listener. Its files are read anew when they change. A nil Guard lets everybody in.

@@ -44,6 +44,9 @@ func serveOn(ctx context.Context, l net.Listener, h http.Handler, g *Guard, log 
 	if g.TLS() != nil {
 		serve = func(s *http.Server, l net.Listener) error { return s.ServeTLS(l, "", "") }
 	}
+	if g != nil && g.rates != nil { // else one address may be everybody: a proxy
+		l = share(l)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &http.Server{
 		Handler: h, TLSConfig: g.TLS(), Protocols: new(http.Protocols),
