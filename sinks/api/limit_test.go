@@ -2,14 +2,18 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // from is a connection of an address.
@@ -92,4 +96,34 @@ func TestConnectionsForgotten(t *testing.T) {
 			t.Errorf("%d closed, %d addresses", i+1, len(l.open))
 		}
 	}
+}
+
+// Whoever fails handshakes does not fill the log: it has a line a minute, and how many there would have been.
+func TestFailedHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, files := newAuthority(t), newCredentials(t)
+		cert, key := ca.issue(t, "asiduo.example")
+		files.write(t, cert, key, ca.pem)
+		var logs bytes.Buffer
+		g := guard(t, files.Access, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		l := &pipes{clients: make(chan net.Conn)}
+		wait := serveOn(ctx, l, http.NotFoundHandler(), g, slog.New(slog.NewTextHandler(&logs, nil)))
+		for minute, want := range []string{"TLS handshake error", "left_out=99"} {
+			for range 100 {
+				here, there := net.Pipe()
+				l.clients <- there
+				_ = here.Close()
+			}
+			synctest.Wait()
+			if told := logs.String(); strings.Count(told, "\n") != minute+1 || !strings.Contains(told, want) {
+				t.Errorf("minute %d: the log says\n%s", minute, told)
+			}
+			time.Sleep(time.Minute)
+		}
+		cancel()
+		if err := wait(); err != nil {
+			t.Error(err)
+		}
+	})
 }

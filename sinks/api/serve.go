@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/net/netutil"
+	"golang.org/x/time/rate"
 )
 
 // Limits of a connection. An answer that takes longer to make or to send moves its own deadline.
@@ -54,7 +57,7 @@ func serveOn(ctx context.Context, l net.Listener, h http.Handler, g *Guard, log 
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return ctx },
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:                     errorLog(log),
 	}
 	s.Protocols.SetHTTP1(true)
 	var fault error // set before done is closed
@@ -77,4 +80,26 @@ func serveOn(ctx context.Context, l net.Listener, h http.Handler, g *Guard, log 
 		}
 	}()
 	return func() error { <-done; return fault }
+}
+
+// complaints are what net/http logs about its clients, each failed handshake too: anybody could fill the log.
+type complaints struct {
+	to      *slog.Logger
+	seldom  rate.Sometimes
+	leftOut int
+}
+
+// errorLog has one line a minute.
+func errorLog(to *slog.Logger) *log.Logger {
+	return log.New(&complaints{to: to, seldom: rate.Sometimes{Interval: time.Minute}}, "", 0)
+}
+
+// Write is called by one goroutine at a time, as log.Logger promises.
+func (c *complaints) Write(line []byte) (int, error) {
+	c.leftOut++
+	c.seldom.Do(func() {
+		c.to.Warn(strings.TrimSpace(string(line)), "left_out", c.leftOut-1)
+		c.leftOut = 0
+	})
+	return len(line), nil
 }
