@@ -170,7 +170,7 @@ func Pending(root string, info Info) ([]Stage, error) {
 			continue
 		}
 		if is := (dir{d.file(e.Name())}); taken {
-			err = errors.Join(err, is.settle(dir{local(root, folder(s.Day))}, age))
+			err = errors.Join(err, is.settle(root, info.snapshot(s.Day, s.AsOf), age))
 		} else if m, ok := Published(root, s.Day, info); age > patience || ok && m.AsOf > s.AsOf {
 			err = errors.Join(err, is.discard())
 		} else {
@@ -274,7 +274,9 @@ func (d dir) replace(root string, s Snapshot) (placed bool, err error) {
 		return false, err
 	}
 	if m, ok := was.published(s); ok && m.AsOf > s.AsOf {
-		_, err := was.replace(root, m.Snapshot)
+		if _, err = was.replace(root, m.Snapshot); errors.Is(err, fs.ErrNotExist) { // somebody who looked does it
+			err = nil
+		}
 		return true, errors.Join(ErrOlder, err)
 	}
 	// The old one goes only once the new one is sure to be there after a power cut.
@@ -285,8 +287,10 @@ func (d dir) replace(root string, s Snapshot) (placed bool, err error) {
 }
 
 // settle deals with a snapshot that has its second name and perhaps nobody any more: where there is no exchange of
-// names, the place is free for a moment, and whoever was killed then has left both the old snapshot and the new one.
-func (d dir) settle(place dir, age time.Duration) error {
+// names, the place is free for a moment, and whoever was killed then has left both the old snapshot and the new one. One
+// that is newer than its name had its place until an older one took it, whose process has not put it back.
+func (d dir) settle(root string, s Snapshot, age time.Duration) error {
+	place := dir{local(root, folder(s.Day))}
 	if _, err := os.Lstat(place.path); errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(d.file(successName)); err == nil {
 			if err := errors.Join(os.MkdirAll(filepath.Dir(place.path), dirMode), move(d, place)); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
@@ -295,8 +299,30 @@ func (d dir) settle(place dir, age time.Duration) error {
 			return nil // somebody was faster
 		}
 	}
-	if age < leftover {
+	if m, ok := d.published(s); age < leftover && !(ok && m.AsOf > s.AsOf) {
 		return nil
+	}
+	// Nobody exchanges what has a name of ours, so it is still what we see when we deal with it.
+	d, err := d.take()
+	if err == nil {
+		err = d.putBack(root, place, s)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrOlder) { // somebody was faster, with this one or a newer one
+		return nil
+	}
+	return err
+}
+
+// putBack puts a snapshot in its place if it is newer than the one there, and removes it otherwise.
+func (d dir) putBack(root string, place dir, s Snapshot) error {
+	m, whole := d.published(s)
+	there, ok := place.published(s)
+	if whole && ok && m.AsOf > there.AsOf {
+		_, err := d.replace(root, m.Snapshot)
+		return err
+	}
+	if _, err := os.Lstat(place.path); whole && errors.Is(err, fs.ErrNotExist) {
+		return nil // free for a moment: the next look knows
 	}
 	return d.discard()
 }
