@@ -66,6 +66,13 @@ func move(from, to dir) error {
 	return os.Rename(from.path, to.path)
 }
 
+func remove(file string) error {
+	if err := step(); err != nil {
+		return err
+	}
+	return os.Remove(file)
+}
+
 // exchange gives two directories each other's name.
 func exchange(a, b dir) error {
 	if err := step(); err != nil {
@@ -152,10 +159,7 @@ func (d dir) put(name string, fill func(io.Writer) error) (size int64, sum strin
 
 // withdraw takes away the mark of a whole snapshot.
 func (d dir) withdraw() error {
-	if err := step(); err != nil {
-		return err
-	}
-	err := os.Remove(d.file(successName))
+	err := remove(d.file(successName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -169,10 +173,7 @@ func (d dir) withdraw() error {
 func (d dir) sweep() error {
 	names, err := d.match(temporary)
 	for _, name := range names {
-		if err := step(); err != nil {
-			return err
-		}
-		if gone := os.Remove(d.file(name)); !errors.Is(gone, fs.ErrNotExist) {
+		if gone := remove(d.file(name)); !errors.Is(gone, fs.ErrNotExist) {
 			err = errors.Join(err, gone)
 		}
 	}

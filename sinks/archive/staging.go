@@ -32,20 +32,41 @@ const (
 	patience = 24 * time.Hour // in which something must happen to a snapshot that is not whole
 )
 
+const clockFile = ".clock.*" // in staging
+
 // clock is the disk's own, by which what lies there has its times: the machines that share it may not agree.
 func clock(root string) (time.Time, error) {
 	if err := step(); err != nil {
 		return time.Time{}, err
 	}
-	f, err := os.CreateTemp(local(root, staging), ".clock.*")
+	f, err := os.CreateTemp(local(root, staging), clockFile)
 	if err != nil {
 		return time.Time{}, err
 	}
 	st, err := f.Stat()
-	if err := errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = remove(f.Name())
+	}
+	if err != nil {
 		return time.Time{}, err
 	}
 	return st.ModTime(), nil
+}
+
+// sweepClocks removes the files of processes that were killed while they asked for the time.
+func sweepClocks(root string, now time.Time) error {
+	d := dir{local(root, staging)}
+	entries, err := readDir(d)
+	for _, e := range entries {
+		is, _ := filepath.Match(clockFile, e.Name())
+		if age, there := ageOf(e, now); !is || !there || age < leftover {
+			continue
+		}
+		if gone := remove(d.file(e.Name())); !errors.Is(gone, fs.ErrNotExist) { // else somebody else does it
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
 }
 
 // touch makes a directory new, so that its second name counts from now. No file is made for that: it would be left behind
@@ -161,7 +182,7 @@ func Pending(root string, info Info) ([]Stage, error) {
 		return nil, err
 	}
 	now, failed := clock(root) // then nothing is old
-	err = errors.Join(err, failed)
+	err = errors.Join(err, failed, sweepClocks(root, now))
 	var list []Stage
 	for _, e := range entries {
 		s, taken, ok := parseStage(e.Name())

@@ -35,15 +35,17 @@ func killed(n int, process func()) (dead bool) {
 // age lets hours pass for what lies in the staging directory.
 func age(t *testing.T, dir string, in Info, by time.Duration) {
 	t.Helper()
-	d := stagingOf(dir, in.App)
-	for _, name := range names(t, d.path) {
-		st, err := os.Stat(d.file(name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		then := st.ModTime().Add(-by)
-		if err := os.Chtimes(d.file(name), then, then); err != nil {
-			t.Fatal(err)
+	for _, d := range []string{local(dir, staging), stagingOf(dir, in.App).path} {
+		for _, name := range names(t, d) {
+			file := filepath.Join(d, name)
+			st, err := os.Stat(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			then := st.ModTime().Add(-by)
+			if err := os.Chtimes(file, then, then); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
@@ -129,7 +131,7 @@ func killedAt(t *testing.T, p *population, in Info, n int, before, moment bool) 
 		t.Fatal(err)
 	}
 	holds("and again", false, later)
-	if left := names(t, stagingOf(dir, in.App).path); len(left) > 0 {
+	if left := append(names(t, stagingOf(dir, in.App).path), names(t, local(dir, staging))...); !slices.Equal(left, []string{in.App}) {
 		t.Fatalf("killed before change %d: %q is left", n, left)
 	}
 	if got := files(t, dir); !slices.Equal(got, []string{"_SUCCESS", "_manifest.json", "part-0.parquet", "part-1.parquet"}) {
