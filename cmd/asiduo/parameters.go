@@ -275,6 +275,10 @@ func (p *publishing) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer pub.Close()
+	// What was shown, and whether a fit is good enough, is about the version that was the newest then.
+	if shown, newest := p.newest(set), p.newest(&pub.Set); newest != shown {
+		return fmt.Errorf("version %d of the %s was published meanwhile, and what was shown is about version %d: look again", newest, p.name, shown)
+	}
 	n, err := p.publish(ctx, pub, c, state.Instant(time.Now().UnixMilli()))
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -153,4 +154,47 @@ func TestPublish(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// hesitant says yes, after something has happened.
+type hesitant func()
+
+func (h hesitant) Read(b []byte) (int, error) {
+	h()
+	return copy(b, "y\n"), nil
+}
+
+// TestPublishedMeanwhile: whoever says yes to what was shown does not publish it over a version that came while the question was open.
+func TestPublishedMeanwhile(t *testing.T) {
+	w := newTown(t)
+	s := w.run()
+	s.ready(townShards)
+	text, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ mine, theirs string }{
+		"model": {"churn: {bands: [0.9, 0.95]}\n", "churn: {bands: [0.8, 0.95]}\n"},
+		"rules": {"rules: {name: rf10}\n", "rules: {name: klaviyo6}\n"},
+	} {
+		publish := func(more string) []string {
+			return []string{name, "publish", "-c", written(t, "asiduo.yaml", string(text)+more), "--announce=no"}
+		}
+		cmd := newRoot()
+		cmd.SetArgs(publish(c.mine))
+		cmd.SetOut(io.Discard)
+		cmd.SetErr(io.Discard)
+		cmd.SetIn(hesitant(func() {
+			if got := command(t, append(publish(c.theirs), "--yes")...); got.code != exitGood {
+				t.Errorf("the other %s: %+v", name, got)
+			}
+		}))
+		want := "version 2 of the " + name + " was published meanwhile, and what was shown is about version 1: look again"
+		if err := cmd.ExecuteContext(t.Context()); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if got := command(t, append(publish(c.mine), "--yes")...); !strings.Contains(got.out, "version 3 of the "+name+" is published") {
+			t.Errorf("again: %+v", got)
+		}
+	}
 }
