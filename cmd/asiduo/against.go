@@ -62,6 +62,19 @@ func tellAgainst(a *fit.Against, tried *fit.Trial) string {
 		a.Version, a.Method, a.LogLoss, a.LogLoss-a.Gain, a.ECE, tried.ECE, a.AUC, tried.AUC)
 }
 
+// unheld is why a fit was not held against the version that runs: where it was not tried itself, there is nothing to hold that against.
+func unheld(f *fit.File) string {
+	switch c := f.Calibration; {
+	case f.Churn.Status != fit.Good:
+		return "these data do not carry a fitted model"
+	case c == nil:
+		return "a snapshot has no days to try it on"
+	case c.Tried() == nil:
+		return "there are too few days to try it on"
+	}
+	return "fit with --against"
+}
+
 // holdAgainst refuses a fit that is worse than the version that runs, or of which nobody knows, where a model of the same kind runs.
 func holdAgainst(f *fit.File, runs *parameters.Model, newest uint32, force bool) (said string, err error) {
 	a := f.Against
@@ -69,9 +82,9 @@ func holdAgainst(f *fit.File, runs *parameters.Model, newest uint32, force bool)
 	case f.Churn.Status != fit.Good && runs != nil && runs.Method == state.ByMBGNBD.String() && runs.Origin != nil && !force:
 		return "", fmt.Errorf("--from: version %d, which runs, is a fitted model, and these data do not carry one (--force publishes the heuristic)", newest)
 	case a == nil && runs != nil && runs.Method == state.ByMBGNBD.String() && f.Churn.Status == fit.Good && !force:
-		return "", fmt.Errorf("--from: it was not held against version %d of the model, which runs: fit with --against (--force publishes it)", newest)
+		return "", fmt.Errorf("--from: it was not held against version %d of the model, which runs: %s (--force publishes it untried)", newest, unheld(f))
 	case a == nil:
-		return "not held against the version that runs: fit with --against", nil
+		return "not held against the version that runs: " + unheld(f), nil
 	case a.Version != newest:
 		return "", fmt.Errorf("--from: it was held against version %d of the model, the newest is %d: fit again", a.Version, newest)
 	case a.Worse() && !force:

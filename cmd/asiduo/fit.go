@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/state/model/fit"
 	"github.com/asiduo/asiduo/state/model/holdout"
 )
@@ -115,6 +116,9 @@ func (c *estimation) check(file string) error {
 	if c.snapshot != "" && c.until != "" {
 		return usageError{errors.New("--until does not go with --snapshot, which is as of an instant")}
 	}
+	if c.snapshot != "" && c.against != "" {
+		return usageError{errors.New("--against does not go with --snapshot, which has no days to try a fit on")}
+	}
 	if _, err := kindsOf(c.model); err != nil {
 		return err
 	}
@@ -166,7 +170,7 @@ func (c *estimation) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFit(out, f); err != nil {
+	if err := writeFit(out, f, running); err != nil {
 		return err
 	}
 	if c.output == "" {
@@ -252,8 +256,8 @@ func (l *lesson) fit(kinds []fit.Kind) (*fit.File, error) {
 	return f, nil
 }
 
-// writeFit is the readable report.
-func writeFit(out io.Writer, f *fit.File) error {
+// writeFit is the readable report; running is the version that the fit should have been held against, if any.
+func writeFit(out io.Writer, f *fit.File, running *parameters.Model) error {
 	d := &f.Data
 	fmt.Fprintf(out, "%s: %d records, %d orders of %d customers, %s to %s\n", d.Source, d.Records, d.Orders, d.Customers, d.First, d.Until)
 	for _, note := range d.Notes {
@@ -292,7 +296,7 @@ func writeFit(out io.Writer, f *fit.File) error {
 			return err
 		}
 	}
-	writeProof(out, f)
+	writeProof(out, f, running)
 	return writeSnippet(out, f)
 }
 

@@ -138,7 +138,7 @@ func TestPublish(t *testing.T) {
 		`"calibration": {`, `"percentiles": [`, `"confidence": "high"`, `"held_out": {`)
 	refused(t, exitFailed, "version 4 of the model: nothing to publish: the newest version says the same", "model", "publish", "-c", heuristic, "--from", enough, "--yes")
 	unheld := learn("mbg_nbd", "1998-03-31")
-	refused(t, exitFailed, "--from: it was not held against version 4 of the model, which runs: fit with --against (--force publishes it)", "model", "publish", "-c", heuristic, "--from", unheld, "--yes")
+	refused(t, exitFailed, "--from: it was not held against version 4 of the model, which runs: fit with --against (--force publishes it untried)", "model", "publish", "-c", heuristic, "--from", unheld, "--yes")
 	want(command(t, "model", "publish", "-c", heuristic, "--from", unheld, "--force", "--dry-run"), "not held against the version that runs: fit with --against")
 	show()
 	want(command(t, "model", "publish", "-c", heuristic, "--from", learn("mbg_nbd", "1998-03-31", "--against", running), "--force", "--dry-run"), "version 4 (mbg_nbd), which runs, on the same days: log loss 0.")

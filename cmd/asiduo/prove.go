@@ -61,12 +61,19 @@ func (l *lesson) prove(f *fit.File, horizon int, running *parameters.Model) erro
 	return nil
 }
 
-// writeProof says how the model did on its own past, and what is made of it.
-func writeProof(out io.Writer, f *fit.File) {
-	c := f.Calibration
-	if c == nil {
-		return
+// writeProof says how the model did on its own past, what is made of it, and how the version that runs did there.
+func writeProof(out io.Writer, f *fit.File, running *parameters.Model) {
+	if c := f.Calibration; c != nil {
+		writeCalibration(out, c)
 	}
+	if a := f.Against; a != nil {
+		fmt.Fprintln(out, tellAgainst(a, f.Calibration.Tried()))
+	} else if running != nil {
+		fmt.Fprintf(out, "not held against version %d (%s), which runs: %s\n", running.Version, running.Method, unheld(f))
+	}
+}
+
+func writeCalibration(out io.Writer, c *fit.Calibration) {
 	fmt.Fprintf(out, "\nheld against the orders of %d days after earlier cuts: ", c.Map.Days)
 	tried := c.Tried()
 	if tried == nil {
@@ -74,7 +81,4 @@ func writeProof(out io.Writer, f *fit.File) {
 		return
 	}
 	fmt.Fprintf(out, "AUC %.3f, ECE %.3f; calibration %s, %s\n", tried.AUC, tried.ECE, c.Map.Method, c.Reason)
-	if a := f.Against; a != nil {
-		fmt.Fprintln(out, tellAgainst(a, tried))
-	}
 }

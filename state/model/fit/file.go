@@ -25,7 +25,7 @@ type File struct {
 	SpendingAll *SpendModel       `json:"spending_all,omitempty"` // of all days with orders, the first included, which is what a pipeline knows
 	Horizon     int               `json:"horizon_days,omitempty"` // of calibration and percentiles
 	Calibration *Calibration      `json:"calibration,omitempty"`  // of the model on its own past; none if days of orders are not known, or nothing could be tried
-	Against     *Against          `json:"against,omitempty"`      // the version that runs, on the same days
+	Against     *Against          `json:"against,omitempty"`      // the version that runs, on the same days; none if nobody asked, or nothing could be tried
 	Percentiles model.Percentiles `json:"percentiles,omitempty"`  // of the churn probability, as the model gives it, at the end of the data
 }
 
