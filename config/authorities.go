@@ -5,11 +5,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 )
 
-// Authorities are the certificates of a file in PEM, every one or none: of a file that is half-written, x509.CertPool would
-// take the first half, and leave out what is broken. What is wrong is said in words that go behind the file's name.
+// Authorities are the certificates of a file in PEM: of a file that is half-written, x509.CertPool would take the first half,
+// and leave out what is broken. What is whole but not for Go, as an old root in a system's bundle may be, is passed over. What
+// is wrong is said in words that go behind the file's name.
 func Authorities(text []byte) (*x509.CertPool, error) {
 	begin := []byte("-----BEGIN")
 	pool, n, blocks := x509.NewCertPool(), 0, bytes.Count(text, begin)
@@ -23,12 +23,10 @@ func Authorities(text []byte) (*x509.CertPool, error) {
 		if block.Type != "CERTIFICATE" {
 			continue
 		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("holds a broken certificate: %w", err)
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			pool.AddCert(c)
+			n++
 		}
-		pool.AddCert(c)
-		n++
 	}
 	switch {
 	case bytes.Contains(text, begin):

@@ -1,9 +1,16 @@
 package config
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"math"
+	"math/big"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -126,5 +133,30 @@ func TestListenersForOthers(t *testing.T) {
 		if c.Monitor.Listen = at; c.Validate() != nil {
 			t.Errorf("monitor.listen %s: %v", at, c.Validate())
 		}
+	}
+}
+
+// A system's bundle may have a certificate that Go does not read: the others count.
+func TestAuthoritiesOfOthers(t *testing.T) {
+	const strange = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, is, is, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	alone, err := Authorities([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pool, err := Authorities([]byte(strange + good + strange)); err != nil || !pool.Equal(alone) {
+		t.Errorf("%v", err)
+	}
+	if _, err := Authorities([]byte(strange)); err == nil || err.Error() != "holds no certificate in PEM" {
+		t.Errorf("%v", err)
 	}
 }

@@ -155,12 +155,9 @@ func mayTopic(ctx context.Context, cl *kgo.Client, name string) grant {
 	return grant{kadm.DecodeACLOperations(resp.Topics[0].AuthorizedOperations), kerr.ErrorForCode(resp.Topics[0].ErrorCode)}
 }
 
-// mayCreate says whether a topic that is not there may be made: by a right on its name, or by one on the cluster, of which
-// a topic does not tell.
+// mayCreate says whether a topic may be made: by a right on its name, or by one on the cluster, of which a topic does not
+// tell.
 func mayCreate(ctx context.Context, cl *kgo.Client, name string) grant {
-	if is := mayTopic(ctx, cl, name); is.err == nil {
-		return grant{} // it is there
-	}
 	made, err := kadm.NewClient(cl).ValidateCreateTopics(ctx, -1, -1, nil, name)
 	return grant{err: errors.Join(err, made[name].Err)}
 }

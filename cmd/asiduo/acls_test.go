@@ -74,7 +74,11 @@ func TestMissingRight(t *testing.T) {
 	cfg.App = "shop"
 	for _, name := range []string{"run", "init"} {
 		rights := slices.DeleteFunc(pipeline.Rights(cfg), func(r pipeline.Right) bool { return r.Command != name })
-		opts := []kfake.Opt{kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "asiduo", "x"), kfake.SeedTopics(1, topicNames(cfg)...)}
+		there := topicNames(cfg)
+		if name == "init" {
+			there = pipeline.InputTopics(cfg)
+		}
+		opts := []kfake.Opt{kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "asiduo", "x"), kfake.SeedTopics(1, there...)}
 		for i := range rights {
 			var acls []kfake.ACL
 			for j, r := range rights {
@@ -89,6 +93,24 @@ func TestMissingRight(t *testing.T) {
 			file := written(t, "asiduo.yaml", fmt.Sprintf("app: shop\ncurrency: EUR\nkafka: {brokers: [%q], sasl: {mechanism: PLAIN, username: u%d, password: x}}\n", at, i))
 			refused(t, exitFailed, "the brokers do not let this user do what "+name+" needs: "+r.String()+" (\"asiduo init --acls\" prints all that is needed)", name, "-c", file)
 		}
+	}
+}
+
+// TestCreateOnCluster: who may create topics by a right on the cluster needs none on their names.
+func TestCreateOnCluster(t *testing.T) {
+	cfg := config.Default()
+	cfg.App = "shop"
+	acls := []kfake.ACL{granted(pipeline.Right{Resource: "cluster", Name: "kafka-cluster", Pattern: "literal", Operation: "Create"})}
+	for _, r := range pipeline.Rights(cfg) {
+		if r.Command == "init" && r.Operation != "Create" {
+			acls = append(acls, granted(r))
+		}
+	}
+	_, at := fakeBroker(t, kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "asiduo", "x"),
+		kfake.User("PLAIN", "u", "x", acls...), kfake.SeedTopics(1, pipeline.InputTopics(cfg)...))
+	file := written(t, "asiduo.yaml", fmt.Sprintf("app: shop\ncurrency: EUR\nkafka: {brokers: [%q], sasl: {mechanism: PLAIN, username: u, password: x}}\n", at))
+	if got := command(t, "init", "-c", file); got.code != 0 {
+		t.Errorf("%+v", got)
 	}
 }
 

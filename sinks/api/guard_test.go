@@ -163,7 +163,7 @@ func TestGuardRefuses(t *testing.T) {
 		"empty": "", "short": token1 + "\n\n0123456789abcde\n", "spaces": "0123456789 abcdef", "long": strings.Repeat("x", maxFile+1),
 		"cert": cert, "key": key, "other": otherKey,
 		"cut": cert + half, "mended": half + cert, "mangled": cert + strings.Replace(cert, "\nM", "\n!", 1) + cert,
-		"no x509": cert + "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+		"no x509": "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
 	} {
 		rewrite(t, at(name), text)
 	}
@@ -176,11 +176,11 @@ func TestGuardRefuses(t *testing.T) {
 		"TLS: open " + at("none") + ": no such file or directory":                          {CertFile: at("cert"), KeyFile: at("none")},
 		"TLS: " + at("cert") + ", " + at("other") + ": tls: private key does not match public key": {
 			CertFile: at("cert"), KeyFile: at("other")},
-		"TLS: " + at("key") + " holds no certificate in PEM":                                     mutual("key"),
-		"TLS: " + at("cut") + " ends inside a certificate":                                       mutual("cut"),
-		"TLS: " + at("mended") + " holds a broken certificate":                                   mutual("mended"),
-		"TLS: " + at("mangled") + " holds a broken certificate":                                  mutual("mangled"),
-		"TLS: " + at("no x509") + " holds a broken certificate: x509: malformed tbs certificate": mutual("no x509"),
+		"TLS: " + at("key") + " holds no certificate in PEM":     mutual("key"),
+		"TLS: " + at("cut") + " ends inside a certificate":       mutual("cut"),
+		"TLS: " + at("mended") + " holds a broken certificate":   mutual("mended"),
+		"TLS: " + at("mangled") + " holds a broken certificate":  mutual("mangled"),
+		"TLS: " + at("no x509") + " holds no certificate in PEM": mutual("no x509"),
 	} {
 		if g, err := NewGuard(a, slog.New(slog.DiscardHandler)); err == nil || err.Error() != want {
 			t.Errorf("got  %v %v\nwant %s", g, err, want)
