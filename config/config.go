@@ -200,7 +200,7 @@ type Access struct {
 	KeyFile      string   `json:"key_file" jsonschema_description:"Key of the own certificate."`
 	ClientCAFile string   `json:"client_ca_file" jsonschema_description:"Certificate authorities of clients: who has no certificate of theirs is refused (mutual TLS)."`
 	Insecure     bool     `json:"insecure" jsonschema_description:"Let everybody ask who reaches the listener, though it is not on loopback."`
-	Rate         int      `json:"rate" jsonschema:"minimum=0" jsonschema_description:"Requests in a second from one address, and as many at once; more are answered with 429. 0: any number."`
+	Rate         int      `json:"rate" jsonschema:"minimum=0" jsonschema_description:"Requests in a second from one address, and as many at once; more are answered with 429, and an address has 128 connections. 0: any number of both."`
 }
 
 // Monitor is the listener that may be public: no answer of it is about a customer.

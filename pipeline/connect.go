@@ -55,13 +55,13 @@ func Connector(c config.Kafka, always ...kgo.Opt) parameters.Connect {
 // sendsSecret says whether whoever logs in sends the secret itself.
 func sendsSecret(c config.SASL) bool { return c.Mechanism == "PLAIN" || c.Mechanism == "OAUTHBEARER" }
 
-var errClear = errors.New("the secret of kafka.sasl would leave this machine in the clear: set kafka.tls.enabled")
+var errClear = errors.New("without kafka.tls.enabled the secret of kafka.sasl goes to loopback only")
 
 // onlyHere refuses connections to other machines. The configuration has brokers on loopback only, but what those say where
 // brokers are found may be anywhere.
 func onlyHere(_ context.Context, _, address string, _ syscall.RawConn) error {
 	if ap, err := netip.ParseAddrPort(address); err != nil || !ap.Addr().Unmap().IsLoopback() {
-		return errClear
+		return fmt.Errorf("%w, not to %s", errClear, address)
 	}
 	return nil
 }

@@ -251,7 +251,7 @@ func passing(err error) bool {
 		return why.Retriable || why == kerr.UnknownServerError
 	}
 	_, broken := errors.AsType[*net.OpError](err)
-	return broken || errors.Is(err, io.EOF)
+	return broken && !errors.Is(err, errClear) || errors.Is(err, io.EOF)
 }
 
 // tombstoneLife is how long the changelog keeps deletions for readers that come late; a day if it does not tell.

@@ -63,8 +63,10 @@ func tellAgainst(a *fit.Against, tried *fit.Trial) string {
 }
 
 // unheld is why a fit was not held against the version that runs: where it was not tried itself, there is nothing to hold that against.
-func unheld(f *fit.File) string {
+func unheld(f *fit.File, runs *parameters.Model) string {
 	switch c := f.Calibration; {
+	case runs != nil && runs.Method == state.NoChurn.String():
+		return "it gives no probability"
 	case f.Churn.Status != fit.Good:
 		return "these data do not carry a fitted model"
 	case c == nil:
@@ -82,9 +84,9 @@ func holdAgainst(f *fit.File, runs *parameters.Model, newest uint32, force bool)
 	case f.Churn.Status != fit.Good && runs != nil && runs.Method == state.ByMBGNBD.String() && runs.Origin != nil && !force:
 		return "", fmt.Errorf("--from: version %d, which runs, is a fitted model, and these data do not carry one (--force publishes the heuristic)", newest)
 	case a == nil && runs != nil && runs.Method == state.ByMBGNBD.String() && f.Churn.Status == fit.Good && !force:
-		return "", fmt.Errorf("--from: it was not held against version %d of the model, which runs: %s (--force publishes it untried)", newest, unheld(f))
+		return "", fmt.Errorf("--from: it was not held against version %d of the model, which runs: %s (--force publishes it untried)", newest, unheld(f, runs))
 	case a == nil:
-		return "not held against the version that runs: " + unheld(f), nil
+		return "not held against the version that runs: " + unheld(f, runs), nil
 	case a.Version != newest:
 		return "", fmt.Errorf("--from: it was held against version %d of the model, the newest is %d: fit again", a.Version, newest)
 	case a.Worse() && !force:

@@ -31,6 +31,14 @@ func TestUnheld(t *testing.T) {
 	}
 }
 
+// TestUnheldAgainstNothing: a version that gives no probability is none to hold a fit against.
+func TestUnheldAgainstNothing(t *testing.T) {
+	f := &fit.File{Churn: fit.Fitted{Status: fit.Good}, Calibration: &fit.Calibration{Trials: []fit.Trial{{Method: "none"}}}}
+	if said, err := holdAgainst(f, &parameters.Model{Method: "none"}, 4, false); err != nil || said != "not held against the version that runs: it gives no probability" {
+		t.Errorf("%q, %v", said, err)
+	}
+}
+
 // TestFitUnheld: fit says so at once, and refuses what can never be tried.
 func TestFitUnheld(t *testing.T) {
 	running := written(t, "running.json", `{"version": 4, "method": "mbg_nbd"}`)

@@ -69,7 +69,7 @@ func writeProof(out io.Writer, f *fit.File, running *parameters.Model) {
 	if a := f.Against; a != nil {
 		fmt.Fprintln(out, tellAgainst(a, f.Calibration.Tried()))
 	} else if running != nil {
-		fmt.Fprintf(out, "not held against version %d (%s), which runs: %s\n", running.Version, running.Method, unheld(f))
+		fmt.Fprintf(out, "not held against version %d (%s), which runs: %s\n", running.Version, running.Method, unheld(f, running))
 	}
 }
 

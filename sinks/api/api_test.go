@@ -32,7 +32,7 @@ func TestErrorsNameNobody(t *testing.T) {
 		},
 		"closed": func(*world) (*store.View, error) { return nil, store.ErrClosed },
 		"broken": func(*world) (*store.View, error) { return nil, errors.New("fire") },
-		"panic":  func(*world) (*store.View, error) { panic("fire") },
+		"panic":  func(*world) (*store.View, error) { panic("fire: " + canary) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

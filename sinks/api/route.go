@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -56,7 +58,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		fault := recover()
 		if fault != nil && fault != http.ErrAbortHandler {
-			s.o.Log.Error("answer HTTP request: panic", "route", pattern, "panic", fault, "stack", string(debug.Stack()))
+			s.o.Log.Error("answer HTTP request: panic", "route", pattern, "panic", told(fault), "stack", string(debug.Stack()))
 			if a.code == 0 {
 				fail(a, http.StatusInternalServerError, "internal", "The request could not be answered.")
 				fault = nil
@@ -192,4 +194,12 @@ func parameters(w http.ResponseWriter, r *http.Request, names ...string) (url.Va
 		return nil, false
 	}
 	return query, true
+}
+
+// told is what a log may say of a panic: what the runtime says names nobody, other texts may have the customer in them.
+func told(fault any) string {
+	if err, ok := fault.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", fault)
 }

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"errors"
+	"os"
 	"testing"
 	"time"
 )
@@ -77,4 +78,22 @@ func overtaken(t *testing.T, p *population, in Info, n int, exchange func(a, b s
 		t.Errorf("change %d, killed %v: %q is left", n, dies, left)
 	}
 	return did
+}
+
+// TestPutBackWaits: what is whole is not removed while nobody can say what has its place, until it is old.
+func TestPutBackWaits(t *testing.T) {
+	p, in, root, other := populate(t, 5), info(t), t.TempDir(), t.TempDir()
+	p.publish(t, other, now+2, in)
+	newer, place := dir{local(other, folder(day))}, dir{local(root, folder(day))}
+	if err := os.MkdirAll(place.path, dirMode); err != nil {
+		t.Fatal(err)
+	}
+	for _, age := range []time.Duration{0, 2 * time.Hour} {
+		if err := newer.putBack(root, place, in.snapshot(day, now+1), age); err != nil {
+			t.Fatal(err)
+		}
+		if _, whole := newer.published(in.snapshot(day, now+2)); whole != (age == 0) {
+			t.Errorf("after %v it is there: %v", age, whole)
+		}
+	}
 }

@@ -326,7 +326,7 @@ func (d dir) settle(root string, s Snapshot, age time.Duration) error {
 	// Nobody exchanges what has a name of ours, so it is still what we see when we deal with it.
 	d, err := d.take()
 	if err == nil {
-		err = d.putBack(root, place, s)
+		err = d.putBack(root, place, s, age)
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrOlder) { // somebody was faster, with this one or a newer one
 		return nil
@@ -334,16 +334,17 @@ func (d dir) settle(root string, s Snapshot, age time.Duration) error {
 	return err
 }
 
-// putBack puts a snapshot in its place if it is newer than the one there, and removes it otherwise.
-func (d dir) putBack(root string, place dir, s Snapshot) error {
+// putBack puts a snapshot in its place if it is newer than the one there, and removes it otherwise; not yet one that is
+// whole while nobody can say what is in the place: it is free for moments, and a read may fail.
+func (d dir) putBack(root string, place dir, s Snapshot, age time.Duration) error {
 	m, whole := d.published(s)
 	there, ok := place.published(s)
 	if whole && ok && m.AsOf > there.AsOf {
 		_, err := d.replace(root, m.Snapshot)
 		return err
 	}
-	if _, err := os.Lstat(place.path); whole && errors.Is(err, fs.ErrNotExist) {
-		return nil // free for a moment: the next look knows
+	if _, err := os.Lstat(place.path); whole && !ok && (age < leftover || errors.Is(err, fs.ErrNotExist)) {
+		return nil // the next look knows
 	}
 	return d.discard()
 }
