@@ -29,12 +29,20 @@ func (s *shard) checkpoint() store.Checkpoint {
 }
 
 // follows holds that records of the changelog lie behind what we have written there before, each behind the other: one that was cut
-// under us, or made again, must not get a cycle without those before it, or half of one. Behind each transaction is its marker.
+// under us, or made again, must not get a cycle without those before it, or half of one.
+//
+// Behind each transaction should be its marker. Kafka 4 leaves out the markers of partitions that have no leader at the moment at
+// which a transaction is committed, though it says that it is (the coordinator takes them for deleted: KRaftMetadataCache,
+// getPartitionLeaderEndpoint). What was written then stays undecided until the next marker of the same producer, ours, which must
+// therefore be one that commits: an abort would take back what subscribers of other partitions are about to read.
 func (s *shard) follows(rs []*kgo.Record) error {
-	least := s.tail + 2
-	for _, r := range rs {
+	least := s.tail + 1
+	for i, r := range rs {
 		if r.Offset < least {
 			return fmt.Errorf("the changelog goes on at offset %d, and was at %d: it was cut, or deleted and made again", r.Offset, least-1)
+		}
+		if i == 0 && r.Offset == least {
+			s.p.log.Warn("the brokers have not marked the last transaction as committed, the next mark decides it", "shard", s.id, "offset", s.tail)
 		}
 		least = r.Offset + 1
 	}

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/asiduo/asiduo/sinks/events"
@@ -154,6 +156,32 @@ func TestOutputTopicMadeAgain(t *testing.T) {
 		t.Errorf("%d orders", n)
 	}
 	s.await("readiness", func() bool { return s.pipe.Ready() == nil })
+}
+
+// TestUnmarkedTransaction: where the brokers have left out the marker of a transaction that they said was committed, as Kafka 4 does for
+// partitions without a leader, the next one goes on directly behind it and must commit: an abort would take it back.
+func TestUnmarkedTransaction(t *testing.T) {
+	for _, tt := range []struct {
+		offsets []int64 // of what is written, behind offset 10
+		good    bool
+		warned  int
+	}{
+		{[]int64{12, 13}, true, 0}, {[]int64{11, 12}, true, 1}, {[]int64{40, 50}, true, 0}, {[]int64{10, 11}, false, 0}, {[]int64{0, 1}, false, 0},
+		{[]int64{12, 11}, false, 0},
+	} {
+		var log logged
+		s := &shard{p: &Pipeline{log: slog.New(slog.NewTextHandler(&log, nil))}, tail: 10}
+		var rs []*kgo.Record
+		for _, at := range tt.offsets {
+			rs = append(rs, &kgo.Record{Offset: at})
+		}
+		if err := s.follows(rs); (err == nil) != tt.good {
+			t.Errorf("%v: %v", tt.offsets, err)
+		}
+		if n := len(log.lines("the brokers have not marked the last transaction as committed")); n != tt.warned {
+			t.Errorf("%v: warned %d times", tt.offsets, n)
+		}
+	}
 }
 
 // TestChangelogMadeAgain makes the changelog again under a running process. What it would write there is no whole state:
