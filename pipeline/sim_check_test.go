@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -536,7 +537,7 @@ func (w *world) checkStores(visible map[place][]*kgo.Record) {
 			case "checkpoint":
 				if r.Offset == k.mark.Offset {
 					var c store.Checkpoint
-					found = json.Unmarshal(r.Value, &c) == nil && c.Owner == k.mark.Owner && c.Cycle == k.mark.Cycle && c.Horizon == k.mark.Horizon
+					found = json.Unmarshal(r.Value, &c) == nil && reflect.DeepEqual(c, k.mark.Checkpoint)
 				}
 			default:
 				want[string(r.Key)] = r.Value
