@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -231,8 +230,7 @@ func (m *membership) life(ctx, hard context.Context, id int32, poison *poisoned,
 func (m *membership) serve(soft, hard context.Context, id int32, poison *poisoned) (err error) {
 	defer func() { // a fault of a library, or of ours outside a record: it ends this life, not the process
 		if v := recover(); v != nil {
-			err = panicked(v)
-			m.p.log.Error("panic in shard", "shard", id, "err", err, "stack", string(debug.Stack()))
+			err = m.p.caught(id, v)
 		}
 	}()
 	m.p.setState(id, "acquiring", nil)
@@ -247,8 +245,7 @@ func (m *membership) serve(soft, hard context.Context, id int32, poison *poisone
 	defer func() {
 		v := recover()
 		if v != nil {
-			err = panicked(v)
-			m.p.log.Error("panic in shard", "shard", id, "err", err, "stack", string(debug.Stack()))
+			err = m.p.caught(id, v)
 		}
 		m.p.serving(id, nil)
 		s.close(err)

@@ -160,6 +160,13 @@ func (s *shard) blame(v any) error {
 	return e
 }
 
+// caught makes an error of a panic outside the work of a cycle, and logs where it was.
+func (p *Pipeline) caught(id int32, v any) error {
+	err := panicked(v)
+	p.log.Error("panic in shard", "shard", id, "err", err, "stack", string(debug.Stack()))
+	return err
+}
+
 // panicked is the error of a panic. It tells what the runtime and our database say, which name nobody; what other code says
 // may have a customer in it, and the stack tells where it was.
 func panicked(v any) error {

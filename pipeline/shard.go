@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -123,8 +122,7 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	s.clock.kind, s.clock.manual, s.clock.wall = p.cfg.Time.Clock, p.deps.Manual, p.wall
 	defer func() {
 		if v := recover(); v != nil {
-			err = panicked(v)
-			p.log.Error("panic in shard", "shard", id, "err", err, "stack", string(debug.Stack()))
+			err = p.caught(id, v)
 		}
 		if err != nil {
 			s.close(err)
