@@ -170,7 +170,7 @@ type State struct {
 // Outputs is what is written besides events, and how its topics are made.
 type Outputs struct {
 	Profiles          bool  `json:"profiles" jsonschema_description:"Keep the topic of current standings."`
-	ReplicationFactor int16 `json:"replication_factor" jsonschema:"minimum=-1" jsonschema_description:"Of the topics that init creates. -1: the brokers' default."`
+	ReplicationFactor int16 `json:"replication_factor" jsonschema:"minimum=-1" jsonschema_description:"Copies of each topic that init creates; run takes none that has fewer, and from 3 on none with min.insync.replicas below 2. One broker: 1. -1: as the brokers are set, however few."`
 }
 
 // Archive is the Parquet snapshots.

@@ -55,7 +55,7 @@ func Default() Config {
 			FlushEvery: Duration(10 * time.Second),
 			MinFree:    256 << 20,
 		},
-		Outputs: Outputs{Profiles: true, ReplicationFactor: -1},
+		Outputs: Outputs{Profiles: true, ReplicationFactor: 3},
 		Archive: Archive{Every: Duration(24 * time.Hour)},
 		API:     API{Listen: "127.0.0.1:8080", Access: Access{Tokens: []Secret{}, Rate: 1000}},
 		Admin:   Admin{Listen: "127.0.0.1:9100", Access: Access{Tokens: []Secret{}, Rate: 100}},

@@ -484,6 +484,7 @@ currency: GBP
 kafka: {brokers: [%q]}
 time: {zone: Europe/London, backfill: emit, announce_late_over: 36500d}
 state: {dir: /var/lib/asiduo, min_free: 64MiB}
+outputs: {replication_factor: 1}
 group: {session_timeout: 20s}
 api: {listen: ""}
 admin: {listen: ""}

@@ -373,17 +373,21 @@ func (s *shard) profiles() error {
 	return nil
 }
 
-// waitForRoom stops intake while the disk is nearly full; busy is the state of the shard when it goes on.
+// waitForRoom stops intake while the disk is nearly full; busy is the state of the shard when it goes on. That takes a tenth
+// more room than state.min_free, so that what a cycle or a compaction takes and gives back does not stop it again at once.
 func (s *shard) waitForRoom(ctx context.Context, busy string) error {
+	least := uint64(s.p.cfg.State.MinFree.Bytes())
+	enough := least
 	for told := false; ; told = true {
 		free, known := s.p.dir.Free()
-		if !known || free >= uint64(s.p.cfg.State.MinFree.Bytes()) {
+		if !known || free >= enough {
 			if told {
 				s.p.setState(s.id, busy, nil)
 			}
 			return nil
 		}
 		if !told {
+			enough += least / 10
 			s.p.setState(s.id, "disk_full", fmt.Errorf("only %d MiB are free below %s: intake is stopped until there is room (state.min_free)", free>>20, s.p.dir.Path))
 		}
 		select {

@@ -207,6 +207,7 @@ func (s *shop) flipInPlace(name string) {
 type sick struct {
 	vfs.FS
 	free  atomic.Uint64
+	asked atomic.Int64 // times that somebody has asked what is free
 	delay atomic.Int64
 	stuck atomic.Bool
 	fails atomic.Bool // EIO at every sync
@@ -222,6 +223,7 @@ func newSick() *sick {
 }
 
 func (d *sick) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	d.asked.Add(1)
 	return vfs.DiskUsage{AvailBytes: d.free.Load(), TotalBytes: 1 << 40}, nil
 }
 
@@ -265,7 +267,8 @@ func (f sickFile) SyncTo(int64) (bool, error) {
 	return true, f.Sync()
 }
 
-// TestDiskLow stops intake while the disk has less room than state.min_free, and goes on by itself.
+// TestDiskLow stops intake while the disk has less room than state.min_free, and goes on by itself when there is a tenth
+// more: at the mark itself it would stop and go with every compaction.
 func TestDiskLow(t *testing.T) {
 	s := newShop(t)
 	disk := newSick()
@@ -289,8 +292,18 @@ func TestDiskLow(t *testing.T) {
 	if n := s.counter("asiduo_shard_state", "disk_full"); n != 2 {
 		t.Errorf("asiduo_shard_state says %v", n)
 	}
-	disk.free.Store(1 << 40)
+	least := uint64(s.cfg.State.MinFree.Bytes())
+	disk.free.Store(least + least/10 - 1)
+	asked := disk.asked.Load()
+	eventually(t, "both shards to look again", func() bool { return disk.asked.Load() > asked+4 })
+	if st := s.pipe.Status(); st[0].State != "disk_full" || st[1].State != "disk_full" {
+		t.Errorf("with hardly more room than the mark they are %s and %s", st[0].State, st[1].State)
+	}
+	disk.free.Store(least + least/10)
 	s.read(0, 1)
+	disk.free.Store(least)
+	s.buy("o3")
+	s.read(0, 1) // what has not stopped goes on down to the mark
 	s.await("readiness", func() bool { return s.pipe.Ready() == nil })
 }
 

@@ -212,6 +212,9 @@ func (p *Pipeline) prepare(ctx context.Context) error {
 		if err = p.checkSettings(ctx, adm); err != nil {
 			return err
 		}
+		if err = Durable(ctx, adm, p.cfg); err != nil {
+			return err
+		}
 		if p.partitions, err = InputPartitions(ctx, adm, p.cfg); err != nil {
 			return err
 		}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +24,9 @@ type Topic struct {
 	Settings   map[string]string
 	Partitions int32 // 0: one per shard
 }
+
+// enoughReplicas are those of which one may be lost while two still have every record.
+const enoughReplicas = 3
 
 // partitions is how many the topic must have.
 func (t Topic) partitions(shards int32) int32 {
@@ -58,6 +59,14 @@ func OutputTopics(c config.Config) []Topic {
 		t = append(t, Topic{Name: c.App + "." + events.Profiles, Settings: map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"}})
 	}
 	return t
+}
+
+func topicNames(topics []Topic) []string {
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = t.Name
+	}
+	return names
 }
 
 // InputTopics are the names of the inputs, purchases first.
@@ -117,10 +126,7 @@ type layout struct {
 // lookAround reads the layout and proves that it can be worked with.
 func lookAround(ctx context.Context, adm *kadm.Client, c config.Config) (*layout, error) {
 	inputs, changelog := InputTopics(c), changelogTopic(c.App)
-	names := slices.Concat(inputs, []string{changelog})
-	for _, t := range OwnTopics(c)[1:] {
-		names = append(names, t.Name)
-	}
+	names := slices.Concat(inputs, topicNames(OwnTopics(c)))
 	found, err := adm.ListTopics(ctx, names...)
 	if err != nil {
 		return nil, fmt.Errorf("list topics: %w", err)
@@ -213,10 +219,15 @@ func createTopics(ctx context.Context, adm *kadm.Client, c config.Config, shards
 		for k, v := range t.Settings {
 			settings[k] = &v
 		}
+		if c.Outputs.ReplicationFactor >= enoughReplicas {
+			settings["min.insync.replicas"] = kadm.StringPtr("2")
+		}
 		_, e := adm.CreateTopic(ctx, t.partitions(shards), c.Outputs.ReplicationFactor, settings, t.Name)
 		switch {
 		case e == nil:
 			created = append(created, t.Name)
+		case errors.Is(e, kerr.InvalidReplicationFactor):
+			err = errors.Join(err, fmt.Errorf("create topic %q: %w: outputs.replication_factor is %d, and there are fewer brokers", t.Name, e, c.Outputs.ReplicationFactor))
 		case !errors.Is(e, kerr.TopicAlreadyExists):
 			err = errors.Join(err, fmt.Errorf("create topic %q: %w", t.Name, e))
 		}
@@ -275,122 +286,4 @@ func InputPartitions(ctx context.Context, adm *kadm.Client, c config.Config) (ma
 		counts[name] = int32(len(t.Partitions))
 	}
 	return counts, err
-}
-
-// Layout proves that the topics are there and fit, and returns the number of shards and what differs from the settings
-// they should have.
-func Layout(ctx context.Context, adm *kadm.Client, c config.Config) (shards int32, warnings []string, err error) {
-	l, err := lookAround(ctx, adm, c)
-	if err != nil {
-		return 0, nil, err
-	}
-	_, warnings, err = settings(ctx, adm, c)
-	return l.shards, warnings, err
-}
-
-// settings proves that the own topics are kept as they must be and take the largest record there can be. It returns the
-// most bytes of a batch by topic, as far as the brokers tell, and what differs from what it should be.
-func settings(ctx context.Context, adm *kadm.Client, c config.Config) (batches map[string]int32, warnings []string, err error) {
-	own := OwnTopics(c)
-	names := make([]string, len(own))
-	for i, t := range own {
-		names[i] = t.Name
-	}
-	batches = map[string]int32{}
-	found, err := adm.DescribeTopicConfigs(ctx, names...)
-	if err != nil {
-		return batches, []string{fmt.Sprintf("settings of the topics cannot be read: %v", err)}, nil
-	}
-	var faults []error
-	for _, t := range own {
-		rc, err := found.On(t.Name, nil)
-		if err != nil || rc.Err != nil {
-			warnings = append(warnings, fmt.Sprintf("settings of topic %q cannot be read: %v", t.Name, errors.Join(err, rc.Err)))
-			continue
-		}
-		is := map[string]string{}
-		for _, kv := range rc.Configs {
-			is[kv.Key] = kv.MaybeValue()
-		}
-		for _, k := range slices.Sorted(maps.Keys(t.Settings)) {
-			if is[k] != "" && is[k] != t.Settings[k] {
-				warnings = append(warnings, fmt.Sprintf("topic %q has %s=%s, should be %s", t.Name, k, is[k], t.Settings[k]))
-			}
-		}
-		if t.Name == changelogTopic(c.App) && is["cleanup.policy"] != "" && is["cleanup.policy"] != "compact" {
-			faults = append(faults, fmt.Errorf("topic %q has cleanup.policy=%s: only compact keeps every customer", t.Name, is["cleanup.policy"]))
-		}
-		if most, err := strconv.ParseInt(is["max.message.bytes"], 10, 32); err == nil {
-			batches[t.Name] = int32(most)
-			if need := largest(c, t.Name); int(most) < need {
-				faults = append(faults, fmt.Errorf("topic %q has max.message.bytes=%d, but a record may have %d bytes with these limits: raise it, or lower limits", t.Name, most, need))
-			}
-		}
-	}
-	return batches, warnings, errors.Join(faults...)
-}
-
-// largest is more than any batch of one record of an own topic can have. It is proven at start, so that no transaction
-// ever meets a record that does not fit.
-func largest(c config.Config, topic string) int {
-	const batch = 1 << 10 // what is around a record
-	switch topic {
-	case changelogTopic(c.App):
-		l := state.Limits{Orders: c.Limits.OrdersPerCustomer, Refunds: c.Limits.RefundsPerCustomer, Purposes: c.Limits.ConsentPurposes}
-		return batch + max(l.MaxBytes())
-	case c.App + "." + events.DeadLetters:
-		return batch + events.MaxLetterBytes
-	}
-	return batch + events.MaxEventBytes(c.Limits.ConsentPurposes)
-}
-
-// batchLimit is the most bytes of a batch of a topic, which the client must know: a broker refuses more.
-func (p *Pipeline) batchLimit(topic string) int32 {
-	const unknown, most = 1_000_012, 8 << 20 // the former is the client's default
-	if known := p.batches.Load(); known != nil && (*known)[topic] > 0 {
-		return min((*known)[topic], most)
-	}
-	return unknown
-}
-
-// checkSettings proves again what was proven at start: topics can be altered.
-func (p *Pipeline) checkSettings(ctx context.Context, adm *kadm.Client) error {
-	batches, _, err := settings(ctx, adm, p.cfg)
-	if known := p.batches.Load(); known != nil { // what cannot be read now is as it was
-		for topic, limit := range *known {
-			if _, read := batches[topic]; !read {
-				batches[topic] = limit
-			}
-		}
-	}
-	p.batches.Store(&batches)
-	if err != nil {
-		return &stopError{"topic_settings", err}
-	}
-	return nil
-}
-
-// Retention warns of inputs that do not reach back to the snapshot before the newest, which an import after the loss of
-// the changelog would need them to.
-func Retention(ctx context.Context, adm *kadm.Client, c config.Config) (warnings []string) {
-	if c.Archive.Dir == "" || c.Archive.Every == 0 {
-		return nil
-	}
-	found, err := adm.DescribeTopicConfigs(ctx, InputTopics(c)...)
-	if err != nil {
-		return []string{fmt.Sprintf("settings of the inputs cannot be read: %v", err)}
-	}
-	for _, rc := range found {
-		for _, kv := range rc.Configs {
-			ms, err := strconv.ParseInt(kv.MaybeValue(), 10, 64)
-			if kv.Key != "retention.ms" || err != nil || ms < 0 {
-				continue
-			}
-			if keeps, every := time.Duration(ms)*time.Millisecond, c.Archive.Every.Std(); keeps < 2*every {
-				warnings = append(warnings, fmt.Sprintf("input %q keeps records for %v, less than two snapshot intervals (archive.every %v): after a loss of the changelog a snapshot may be of no use", rc.Name, keeps, every))
-			}
-		}
-	}
-	slices.Sort(warnings)
-	return warnings
 }

@@ -90,7 +90,7 @@ func TestMissingRight(t *testing.T) {
 		}
 		_, at := fakeBroker(t, opts...)
 		for i, r := range rights {
-			file := written(t, "asiduo.yaml", fmt.Sprintf("app: shop\ncurrency: EUR\nkafka: {brokers: [%q], sasl: {mechanism: PLAIN, username: u%d, password: x}}\n", at, i))
+			file := written(t, "asiduo.yaml", fmt.Sprintf("app: shop\ncurrency: EUR\nkafka: {brokers: [%q], sasl: {mechanism: PLAIN, username: u%d, password: x}}\noutputs: {replication_factor: 1}\n", at, i))
 			refused(t, exitFailed, "the brokers do not let this user do what "+name+" needs: "+r.String()+" (\"asiduo init --acls\" prints all that is needed)", name, "-c", file)
 		}
 	}
@@ -108,7 +108,7 @@ func TestCreateOnCluster(t *testing.T) {
 	}
 	_, at := fakeBroker(t, kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "asiduo", "x"),
 		kfake.User("PLAIN", "u", "x", acls...), kfake.SeedTopics(1, pipeline.InputTopics(cfg)...))
-	file := written(t, "asiduo.yaml", fmt.Sprintf("app: shop\ncurrency: EUR\nkafka: {brokers: [%q], sasl: {mechanism: PLAIN, username: u, password: x}}\n", at))
+	file := written(t, "asiduo.yaml", fmt.Sprintf("app: shop\ncurrency: EUR\nkafka: {brokers: [%q], sasl: {mechanism: PLAIN, username: u, password: x}}\noutputs: {replication_factor: 1}\n", at))
 	if got := command(t, "init", "-c", file); got.code != 0 {
 		t.Errorf("%+v", got)
 	}

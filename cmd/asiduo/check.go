@@ -66,6 +66,9 @@ configuration with defaults, secrets hidden. With --connect it also looks at the
 			if err != nil {
 				return err
 			}
+			if err := pipeline.Durable(cmd.Context(), adm, cfg); err != nil {
+				return err
+			}
 			fmt.Fprintf(out, "# brokers answer, all topics are there, %d shards\n", shards)
 			return nil
 		},

@@ -228,6 +228,7 @@ func TestDoctorOfPartitionCounts(t *testing.T) {
 // TestDoctorOfReplicas looks at brokers that keep too few copies, are behind, or are not there.
 func TestDoctorOfReplicas(t *testing.T) {
 	three := func(replicas string) (cluster *kfake.Cluster, file string) {
+		t.Helper()
 		cluster, at := fakeBroker(t, kfake.NumBrokers(3), kfake.SeedTopics(2, "purchases", "interactions"))
 		file = changed(t, configFile(t, at, ""), "replication_factor: 1", "replication_factor: "+replicas)
 		if got := command(t, "init", "-c", file); got.code != exitGood {
@@ -240,9 +241,32 @@ func TestDoctorOfReplicas(t *testing.T) {
 		`echo '\{"partitions":\[\{"topic":"shop\.changelog","partition":0,"replicas":\[\d,\d,\d\]\},\{"topic":"shop\.changelog","partition":1,"replicas":\[\d,\d,\d\]\}\],"version":1\}' >replicas\.json && `+
 			`kafka-reassign-partitions\.sh --bootstrap-server \S+ --reassignment-json-file replicas\.json --execute`)
 
+	more := changed(t, file, "replication_factor: 2", "replication_factor: 3")
+	const few = `topic "shop.changelog" has 2 replicas, fewer than outputs.replication_factor \(3\): add some, or lower it if what a broker loses may be lost`
+	finds(t, more, "settings", "fault", few, `echo .* kafka-reassign-partitions\.sh --bootstrap-server \S+ --reassignment-json-file replicas\.json --execute`)
+	for _, line := range []string{"run", "init", "check --connect"} {
+		args := strings.Fields(line)
+		got := command(t, append([]string{args[0], "-c", more}, args[1:]...)...)
+		if got.code != exitFailed || !regexp.MustCompile(few).MatchString(got.err) {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+
 	cluster, file := three("3")
-	finds(t, file, "settings", "warning", `topic "shop.changelog" has min.insync.replicas=1: a record that only one broker has is taken for written`,
+	_, adm := adminOf(t, cluster.ListenAddrs()[0])
+	if got := command(t, "check", "-c", file, "--connect"); got.code != exitGood {
+		t.Errorf("check: %+v", got)
+	}
+	alterTopic(t, adm, "shop.changelog", "min.insync.replicas", "1")
+	const alone = `topic "shop.changelog" has min.insync.replicas=1: a record that only one broker has is taken for written`
+	finds(t, file, "settings", "fault", alone+`; set it to 2, or lower outputs.replication_factor if that may be lost`,
 		`kafka-configs\.sh --bootstrap-server \S+ --alter --entity-type topics --entity-name shop\.changelog --add-config min\.insync\.replicas=2`)
+	if got := command(t, "run", "-c", file); got.code != exitFailed || !strings.Contains(got.err, alone) {
+		t.Errorf("run: %+v", got)
+	}
+	as := changed(t, file, "replication_factor: 3", "replication_factor: -1")
+	finds(t, as, "settings", "warning", alone, `kafka-configs.*min\.insync\.replicas=2`)
+	alterTopic(t, adm, "shop.changelog", "min.insync.replicas", "2")
 	lag := int32(-1)
 	undo := forge(t, cluster, kmsg.NewPtrMetadataRequest(), func(r *kmsg.MetadataResponse) {
 		for _, topic := range r.Topics {

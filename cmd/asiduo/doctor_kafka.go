@@ -101,9 +101,16 @@ func (d *doctor) settings(ctx context.Context) {
 			}
 		}
 		least, _ := strconv.Atoi(is[name]["min.insync.replicas"])
+		fragile := pipeline.Fragile(d.cfg, topics[name], least)
 		switch {
 		case least > replicas:
 			d.fault("settings", d.alter(name, "min.insync.replicas="+strconv.Itoa(max(1, replicas-1))), "topic %q has min.insync.replicas=%d and %d replicas: nothing can be written", name, least, replicas)
+		case own && fragile != nil && replicas >= int(d.cfg.Outputs.ReplicationFactor):
+			d.fault("settings", d.alter(name, "min.insync.replicas=2"), "%v", fragile)
+		case own && fragile != nil && len(brokers) >= 3:
+			d.fault("settings", d.reassign(topics[name], brokers), "%v", fragile)
+		case own && fragile != nil:
+			d.fault("settings", "set outputs.replication_factor: "+strconv.Itoa(replicas), "%v", fragile)
 		case own && replicas < 3 && len(brokers) >= 3:
 			d.warn("settings", d.reassign(topics[name], brokers), "topic %q has %d replicas on %d brokers: what a broker loses is lost", name, replicas, len(brokers))
 		case own && replicas >= 3 && least < 2:

@@ -58,6 +58,19 @@ func TestDoctorOfHealth(t *testing.T) {
 	look("group") // stays a member until its session is over
 }
 
+// alterTopic gives a topic a setting, or takes it away if the value is empty.
+func alterTopic(t *testing.T, adm *kadm.Client, topic, key, value string) {
+	t.Helper()
+	op := kadm.AlterConfig{Op: kadm.SetConfig, Name: key, Value: &value}
+	if value == "" {
+		op.Op, op.Value = kadm.DeleteConfig, nil
+	}
+	done, err := adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{op}, topic)
+	if err != nil || done[0].Err != nil {
+		t.Fatalf("%v %+v", err, done)
+	}
+}
+
 // TestDoctorOfBrokenSystems breaks one thing after the other, and holds what is found and what is to be done.
 func TestDoctorOfBrokenSystems(t *testing.T) {
 	w, s, _, _ := photographed(t)
@@ -71,12 +84,7 @@ func TestDoctorOfBrokenSystems(t *testing.T) {
 	}
 	alter := func(topic, key, value string) {
 		t.Helper()
-		op := kadm.AlterConfig{Op: kadm.SetConfig, Name: key, Value: &value}
-		if value == "" {
-			op.Op, op.Value = kadm.DeleteConfig, nil
-		}
-		_, err := adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{op}, topic)
-		must(err)
+		alterTopic(t, adm, topic, key, value)
 	}
 	with := func(old, new string) string {
 		t.Helper()

@@ -162,7 +162,7 @@ func TestDataDirectory(t *testing.T) {
 	}
 	run := func(dir, want string) {
 		t.Helper()
-		file := written(t, "asiduo.yaml", fmt.Sprintf("app: shop\ncurrency: EUR\nkafka: {brokers: [%q]}\napi: {listen: \"\"}\nadmin: {listen: \"\"}\nstate: {dir: %q}\n", at, dir))
+		file := written(t, "asiduo.yaml", fmt.Sprintf("app: shop\ncurrency: EUR\nkafka: {brokers: [%q]}\napi: {listen: \"\"}\nadmin: {listen: \"\"}\nstate: {dir: %q}\noutputs: {replication_factor: 1}\n", at, dir))
 		refused(t, exitFailed, want, "run", "-c", file)
 	}
 	other := t.TempDir()

@@ -92,7 +92,7 @@ func TestFitSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	cfg := written(t, "asiduo.yaml", "app: shop\ncurrency: EUR\nkafka:\n  brokers: [\""+address+"\"]\n")
+	cfg := written(t, "asiduo.yaml", "app: shop\ncurrency: EUR\nkafka:\n  brokers: [\""+address+"\"]\noutputs:\n  replication_factor: 1\n")
 	fill(t, address, jsonl)
 	sameModel(t, "topic", want, fitted(t, "-c", cfg, "--topic", "--until", "2024-12-30"))
 

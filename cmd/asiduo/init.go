@@ -73,7 +73,10 @@ With --acls it asks nobody: it prints the least rights that the processes and th
 			for _, w := range warnings {
 				fmt.Fprintln(out, "warning:", w)
 			}
-			return err
+			if err != nil {
+				return err
+			}
+			return pipeline.Durable(cmd.Context(), adm, cfg)
 		},
 	}
 	configFlag(cmd, &file)

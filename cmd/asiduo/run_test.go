@@ -168,6 +168,7 @@ time: {clock: wall, live_from: "1970-01-01T00:00:00Z"}
 group: {session_timeout: 2s, heartbeat: 200ms}
 state: {dir: %q}
 archive: {dir: %q, every: 0s}
+outputs: {replication_factor: 1}
 api: {listen: %q}
 admin: {listen: %q}
 log: {level: debug, format: json}
