@@ -3,7 +3,7 @@
 GO ?= go
 CASES ?=
 
-.PHONY: test vectors sim lint conformance kafka-test security-test docs-test deploy-test chaos mutants bench nightly build fuzz release image
+.PHONY: test vectors sim lint conformance kafka-test security-test docs-test deploy-test chaos mutants bench bench-full benchmarks nightly build fuzz release image
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/asiduo ./cmd/asiduo
@@ -28,7 +28,7 @@ lint:
 	$(GO) mod tidy -diff
 	$(GO) vet -tags "synctests kafka deploy" ./...
 	$(GO) tool -modfile=.ci/tools.mod staticcheck -tags "synctests kafka deploy" ./...
-	$(GO) tool -modfile=.ci/tools.mod gosec -quiet -exclude=G304 ./... # G304: whoever starts us names our files; no record or request does
+	$(GO) tool -modfile=.ci/tools.mod gosec -quiet -exclude=G304 -exclude-dir=bench/peers ./... # G304: whoever starts us names our files; no record or request does
 
 # Every conformance case in every way that must not be seen, on the embedded broker; CASES=DIR for another directory.
 conformance:
@@ -81,8 +81,17 @@ fuzz:
 mutants:
 	bash .ci/mutants.sh
 
-# ASIDUO_EVENTS=20000 for a short one.
+# asiduo beside Kafka Streams, Flink and two yardsticks on one job and one real Kafka: needs Linux, Java 17 and Maven.
+# PEERS=asiduo,raw for some of them.
+EVENTS ?= 1000000
+PEERS ?=
 bench:
+	$(GO) run ./bench/compare -events $(EVENTS) $(if $(PEERS),-peers $(PEERS))
+bench-full:
+	$(GO) run ./bench/compare -events 5000000 -rounds 3
+
+# Every benchmark of the code once; ASIDUO_EVENTS=20000 for a short one.
+benchmarks:
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
 
 # The long campaigns.

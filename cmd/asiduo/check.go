@@ -56,18 +56,12 @@ configuration with defaults, secrets hidden. With --connect it also looks at the
 			if err := pipeline.Allowed(cmd.Context(), cl, cfg, "run"); err != nil {
 				return err
 			}
-			shards, warnings, err := pipeline.Layout(cmd.Context(), adm, cfg)
-			if err == nil {
-				warnings = append(warnings, pipeline.Retention(cmd.Context(), adm, cfg)...)
-			}
-			for _, w := range warnings {
-				fmt.Fprintln(out, "# warning:", w)
-			}
+			shards, err := topics(cmd.Context(), out, "# warning:", adm, cfg)
 			if err != nil {
 				return err
 			}
-			if err := pipeline.Durable(cmd.Context(), adm, cfg); err != nil {
-				return err
+			for _, w := range pipeline.Retention(cmd.Context(), adm, cfg) {
+				fmt.Fprintln(out, "# warning:", w)
 			}
 			fmt.Fprintf(out, "# brokers answer, all topics are there, %d shards\n", shards)
 			return nil

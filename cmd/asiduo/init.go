@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
 
+	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
 )
 
@@ -69,20 +72,26 @@ With --acls it asks nobody: it prints the least rights that the processes and th
 			if dry {
 				return nil
 			}
-			_, warnings, err := pipeline.Layout(cmd.Context(), adm, cfg)
-			for _, w := range warnings {
-				fmt.Fprintln(out, "warning:", w)
-			}
-			if err != nil {
-				return err
-			}
-			return pipeline.Durable(cmd.Context(), adm, cfg)
+			_, err = topics(cmd.Context(), out, "warning:", adm, cfg)
+			return err
 		},
 	}
 	configFlag(cmd, &file)
 	acls.add(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be done and do nothing")
 	return cmd
+}
+
+// topics proves that the topics are there, fit and are kept by enough brokers, and prints what else they should be.
+func topics(ctx context.Context, out io.Writer, mark string, adm *kadm.Client, cfg config.Config) (shards int32, err error) {
+	shards, warnings, err := pipeline.Layout(ctx, adm, cfg)
+	for _, w := range warnings {
+		fmt.Fprintln(out, mark, w)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return shards, pipeline.Durable(ctx, adm, cfg)
 }
 
 // printTopics says what init did with each topic, or would do.

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	tick  = 100 * time.Millisecond
+	quiet = 3 * time.Second // nothing has moved for so long: done
+)
+
+// result is what one run has cost. The second half begins when half of the input is committed: without start, and with most of
+// what a JVM compiles behind it.
+type result struct {
+	whole, half float64 // microseconds of CPU for each record, user and system, of the process itself
+	rate        float64 // records a second, second half
+	peak        float64 // MiB
+	disk        int64   // bytes in its directory at the end
+	changelog   int64   // bytes of its changelogs on the broker
+	outputs     int64
+	customers   int64
+	check       string
+}
+
+// sample is how far a run is.
+type sample struct {
+	at      time.Duration
+	cpu     float64 // seconds
+	done    int64   // records of the input that are committed
+	outputs int64
+}
+
+// run measures one peer, from outside.
+func (o *options) run(ctx context.Context, b *broker, name, input, group string, wanted int) (r result, err error) {
+	p := o.find(name)
+	output := fmt.Sprintf(p.output, group)
+	if err := b.create(ctx, output); err != nil {
+		return r, err
+	}
+	dir := filepath.Join(o.work, group)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return r, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	args := o.command(p, wanted)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...) // #nosec G204 -- built above
+	cmd.Env = append(os.Environ(), "PEER_BROKERS="+b.address, "PEER_INPUT="+input, "PEER_OUTPUT="+output, "PEER_GROUP="+group, "PEER_DIR="+dir)
+	log, err := os.Create(filepath.Join(o.work, group+".log"))
+	if err != nil {
+		return r, err
+	}
+	defer func() { _ = log.Close() }()
+	cmd.Stdout, cmd.Stderr = log, log
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return r, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	samples, err := o.watch(ctx, b, cmd.Process.Pid, began, input, group, output, ended)
+	r.peak = status(cmd.Process.Pid, "VmHWM:") / 1024
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-ended:
+	case <-time.After(15 * time.Second):
+		_ = cmd.Process.Kill()
+	}
+	if err != nil {
+		text, _ := os.ReadFile(log.Name())
+		return r, fmt.Errorf("%w\n%s", err, text[max(0, len(text)-2000):])
+	}
+	r.account(samples, o.events)
+	r.disk = size(dir)
+	if r.changelog, err = b.size(ctx, group); err != nil {
+		return r, err
+	}
+	if err := o.judge(ctx, b, p, input, output, &r); err != nil {
+		return r, err
+	}
+	return r, b.drop(ctx, group)
+}
+
+// watch takes samples until the whole input is committed and the output has stopped growing.
+func (o *options) watch(ctx context.Context, b *broker, pid int, began time.Time, input, group, output string, ended <-chan error) (samples []sample, err error) {
+	moved := 0 // index of the last sample in which something did
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case err := <-ended:
+			return nil, fmt.Errorf("it has ended early: %v", err)
+		case <-time.After(tick):
+		}
+		s := sample{at: time.Since(began), cpu: cpu(pid), done: b.done(ctx, group, input)}
+		if s.outputs, err = b.outputs(ctx, output); err != nil {
+			return nil, err
+		}
+		samples = append(samples, s)
+		if was := samples[moved]; s.done != was.done || s.outputs != was.outputs {
+			moved = len(samples) - 1
+		}
+		switch still := s.at - samples[moved].at; {
+		case s.done >= int64(o.events) && still > quiet:
+			return samples[:moved+1], nil
+		case s.at > o.limit:
+			return nil, fmt.Errorf("%d of %d records after %v", s.done, o.events, o.limit)
+		}
+	}
+}
+
+func (r *result) account(samples []sample, events int) {
+	last := samples[len(samples)-1]
+	var half sample
+	for _, half = range samples {
+		if half.done >= int64(events)/2 {
+			break
+		}
+	}
+	if half.done == last.done { // so short a run that there is no second half
+		half = sample{}
+	}
+	rest := float64(last.done - half.done)
+	r.whole = last.cpu / float64(events) * 1e6
+	r.half = (last.cpu - half.cpu) / rest * 1e6
+	r.rate = rest / (last.at - half.at).Seconds()
+}
+
+// judge holds what has been written against the reference model.
+func (o *options) judge(ctx context.Context, b *broker, p peer, input, output string, r *result) error {
+	told, err := o.tool(ctx, "check", append([]string{"-brokers", b.address, "-input", input, "-output", output, "-cache", o.expectation()}, p.check...)...)
+	if err != nil {
+		return err
+	}
+	outputs, err := number(told, "outputs")
+	if err != nil {
+		return err
+	}
+	r.outputs = int64(outputs)
+	if customers, err := number(told, "customers"); err == nil {
+		r.customers = int64(customers)
+	}
+	r.check, _, _ = strings.Cut(strings.TrimPrefix(told, "check="), " ")
+	return nil
+}
+
+// cpu is user and system time of a process, in seconds.
+func cpu(pid int) float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	const perSecond = 100 // of the clock that the kernel counts in
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	user, _ := strconv.ParseFloat(f[11], 64)
+	system, _ := strconv.ParseFloat(f[12], 64)
+	return (user + system) / perSecond
+}
+
+// status is a field of a process's status, in KiB.
+func status(pid int, field string) float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for l := range strings.Lines(string(b)) {
+		if v, found := strings.CutPrefix(l, field); found {
+			n, _ := strconv.ParseFloat(strings.Fields(v)[0], 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// size is the number of bytes below a directory.
+func size(dir string) (n int64) {
+	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			if i, err := e.Info(); err == nil {
+				n += i.Size()
+			}
+		}
+		return nil
+	})
+	return n
+}
