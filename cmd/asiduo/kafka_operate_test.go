@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,14 +15,15 @@ import (
 )
 
 // TestKafkaOperate loses the changelog and imports it, and starts over, on a real broker: what the embedded one does not
-// show are compaction, the time that a deleted topic takes, and group members that linger.
+// show are compaction, the time that a deleted topic takes, group members that linger, and a process that has stood still
+// since before all was begun anew.
 func TestKafkaOperate(t *testing.T) {
 	w := newWorld(t, "operate")
-	a := newProcess(t, w, "a")
-	settled := func(what string) {
+	a, b := newProcess(t, w, "a"), newProcess(t, w, "b")
+	settled := func(what string, p *process) {
 		t.Helper()
-		a.start()
-		awaitAll(t, 30*time.Second, what, 1, a)
+		p.start()
+		awaitAll(t, 30*time.Second, what, 1, p)
 		await(t, 60*time.Second, "the inputs are read", func() bool {
 			is, err := pipeline.Checkpoints(t.Context(), w.adm, pipeline.Connector(w.cfg.Kafka), w.cfg.App)
 			ends, err2 := w.adm.ListEndOffsets(t.Context(), pipeline.InputTopics(w.cfg)...)
@@ -40,7 +42,7 @@ func TestKafkaOperate(t *testing.T) {
 			return true
 		})
 	}
-	settled("start")
+	settled("start", a)
 	if out := a.command("state", "verify"); strings.Count(out, ": equal\n") != worldShards {
 		t.Errorf("verify: %s", out)
 	}
@@ -70,25 +72,42 @@ func TestKafkaOperate(t *testing.T) {
 		t.Fatalf("snapshots: %v %v", snapshots, err)
 	}
 	t.Log(a.command("import", "--yes", "--snapshot", snapshots[0]))
-	settled("start after the import")
+	settled("start after the import", a)
 	if out := a.command("state", "verify"); strings.Count(out, ": equal\n") != worldShards {
 		t.Errorf("verify after the import: %s", out)
 	}
 	await(t, 20*time.Second, "the state is that of before", func() bool { return facts(t, a.command("state", "scan")) == facts(t, before) })
-	a.stop()
 
-	t.Log(a.command("reset", "--yes"))
-	settled("start after the reset")
-	await(t, 20*time.Second, "the facts are those of before", func() bool { return facts(t, a.command("state", "scan")) == facts(t, before) })
-	if out := a.command("state", "verify"); strings.Count(out, ": equal\n") != worldShards {
+	a.signal(syscall.SIGSTOP)
+	await(t, sessionTimeout+10*time.Second, "the group to forget the one that stands still", func() bool {
+		members, err := pipeline.Members(t.Context(), w.adm, w.cfg.App)
+		return err == nil && len(members) == 0
+	})
+	t.Log(b.command("reset", "--yes"))
+	settled("start after the reset", b)
+	await(t, 20*time.Second, "the facts are those of before", func() bool { return facts(t, b.command("state", "scan")) == facts(t, before) })
+	if out := b.command("state", "verify"); strings.Count(out, ": equal\n") != worldShards {
 		t.Errorf("verify after the reset: %s", out)
 	}
+	a.signal(syscall.SIGCONT) // it has stores, transactional ids and positions of the epoch before
+	awaitAll(t, 30*time.Second, "the one that stood still takes its share", 1, a, b)
+	for _, p := range []*process{a, b} {
+		if text := p.command("state", "verify"); strings.Count(text, ": equal\n") != worldShards/2 {
+			t.Errorf("verify with both: %s", text)
+		}
+	}
 	a.stop()
-	ids := map[string]int{}
+	b.stop()
+	ids, over := map[string]int{}, map[int32]bool{}
 	for _, r := range w.read(w.cfg.App + ".segment-changes") {
 		for _, h := range r.Headers {
-			if h.Key == "ce_id" {
-				ids[string(h.Value)]++
+			if h.Key != "ce_id" {
+				continue
+			}
+			ids[string(h.Value)]++
+			first := strings.HasPrefix(string(h.Value), w.cfg.App+":1:")
+			if over[r.Partition] = over[r.Partition] || !first; over[r.Partition] && first {
+				t.Errorf("%s, of the epoch before, at %d of partition %d", h.Value, r.Offset, r.Partition)
 			}
 		}
 	}
