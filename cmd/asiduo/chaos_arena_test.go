@@ -51,7 +51,7 @@ func between(least, most time.Duration, part float64) time.Duration {
 
 // inflict begins a fault; false if whom it is for has one already.
 func (a *arena) inflict(p planned) bool {
-	if strings.HasPrefix(p.kind, "broker-") {
+	if faultFamily(p.kind) == "broker" {
 		return a.inflictBroker(p)
 	}
 	v := a.all[p.process]

@@ -159,12 +159,12 @@ func (a *arena) flaps(l *tail) (n int) {
 type diary struct {
 	closed, rebuilt, exits map[string]int
 	bad                    []string // what must not be
-	restored               int
+	restored, unmarked     int
 }
 
 // readLogs reads the logs of all processes.
 func (a *arena) readLogs() diary {
-	g := diary{map[string]int{}, map[string]int{}, map[string]int{}, nil, 0}
+	g := diary{map[string]int{}, map[string]int{}, map[string]int{}, nil, 0, 0}
 	for _, v := range a.all {
 		for _, e := range v.exits {
 			if e.reachless() {
@@ -193,10 +193,12 @@ func (a *arena) readLogs() diary {
 				g.bad = append(g.bad, v.name+": "+lines.Text())
 			case m.Msg == "shard restored":
 				g.restored++
+			case strings.HasPrefix(m.Msg, "the brokers have not marked the last transaction as committed"):
+				g.unmarked++
 			case m.Msg == "shard closed, acquiring it again":
 				g.closed[m.Reason]++
 			case strings.HasPrefix(m.Msg, "store does not open"):
-				g.rebuilt["does not open"]++
+				g.bad = append(g.bad, v.name+": "+lines.Text())
 			case strings.HasPrefix(m.Msg, "store is set aside"):
 				g.rebuilt[rebuildReason(m.Err)]++
 			}

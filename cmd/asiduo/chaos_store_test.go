@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -34,12 +35,13 @@ type storeJudge struct {
 
 	cache    *pebble.Cache
 	opened   int
+	judged   int              // against the changelog
 	current  map[int32]bool   // shards with a store that is at the end of the changelog
 	behind   map[int32]string // stores that are one cycle before it, and may be
 	profiles []oracle.Output
 }
 
-func judgeStores(t testing.TB, w *world, l *tail, gaps []int, slow map[string]bool, want []oracle.Output) (opened int) {
+func judgeStores(t testing.TB, w *world, l *tail, gaps []int, slow map[string]bool, want []oracle.Output) (opened, judged int) {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(w.dir, "*", "shard-*"))
 	if err != nil {
@@ -69,7 +71,7 @@ func judgeStores(t testing.TB, w *world, l *tail, gaps []int, slow map[string]bo
 		}
 	}
 	report(t, oracle.Diff(standing, j.profiles))
-	return j.opened
+	return j.opened, j.judged
 }
 
 // store judges one as it lies on disk.
@@ -77,8 +79,12 @@ func (j *storeJudge) store(n int32, dir string) {
 	t := j.t
 	t.Helper()
 	db, err := store.Open(dir, store.Options{FS: vfs.Default, Cache: j.cache, Memtable: 1 << 20, ReadOnly: true})
-	if err != nil {
-		t.Logf("%s: %v", dir, err) // killed before it was made
+	if errors.Is(err, pebble.ErrDBDoesNotExist) { // killed before it was made
+		t.Logf("%s: %v", dir, err)
+		return
+	}
+	if err != nil { // a process that is killed takes nothing with it that the kernel has
+		t.Errorf("%s: %v", dir, err)
 		return
 	}
 	defer j.close(db)
@@ -102,6 +108,7 @@ func (j *storeJudge) store(n int32, dir string) {
 		t.Logf("%s is at cycle %d of a restore that was interrupted", dir, m.Cycle)
 	}
 	if last || j.gaps[n] == 0 {
+		j.judged++
 		judgeStore(t, dir, db, shard, &m, exact)
 	}
 	if last && !j.current[n] {

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -186,14 +188,16 @@ var faultKinds = []struct {
 	{"cut", 8}, {"refuse", 6}, {"delay", 6}, {"half-close", 7}, {"swallow", 9}, {"deaf", 6},
 }
 
-// schedule draws what will happen. A seed always draws the same; what it meets is not the same.
+// schedule draws what will happen. A seed always draws the same; what it meets is not the same. It opens with a fault of each
+// family, each of another process, so that none is skipped: a short run has had all.
 func schedule(seed uint64) func() planned {
 	rng := rand.New(rand.NewPCG(seed, 4))
+	var opening []planned
 	total := 0
 	for _, k := range faultKinds {
 		total += k.weight
 	}
-	return func() planned {
+	draw := func() planned {
 		p := planned{
 			process: rng.IntN(3), all: rng.IntN(4) == 0, coin: rng.IntN(2) == 0, long: rng.Float64(),
 			gap: 1500*time.Millisecond + time.Duration(rng.Int64N(int64(4*time.Second))),
@@ -207,4 +211,34 @@ func schedule(seed uint64) func() planned {
 		}
 		return p
 	}
+	return func() planned {
+		p := draw()
+		if len(opening) < faultFamilies {
+			for slices.ContainsFunc(opening, p.meets) {
+				p = draw()
+			}
+			opening = append(opening, p)
+		}
+		return p
+	}
+}
+
+// faultFamilies are kill, stop, broker and network.
+const faultFamilies = 4
+
+func faultFamily(kind string) string {
+	switch first, _, _ := strings.Cut(kind, "-"); first {
+	case "kill", "broker":
+		return first
+	case "freeze", "term":
+		return "stop"
+	default:
+		return "network"
+	}
+}
+
+// meets says whether another fault is of the same family, or happens to the same process.
+func (p planned) meets(o planned) bool {
+	a, b := faultFamily(p.kind), faultFamily(o.kind)
+	return a == b || a != "broker" && b != "broker" && p.process == o.process
 }
