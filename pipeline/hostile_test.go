@@ -145,63 +145,6 @@ func TestBombs(t *testing.T) {
 	check()
 }
 
-// TestHostileJSON has values that make readers slow or deep. They are refused or read with work and memory in proportion
-// to their size.
-func TestHostileJSON(t *testing.T) {
-	with := func(member string) []byte { return anOrder().withTail("," + member).kafka().Value }
-	wide := make([]string, 80_000)
-	for i := range wide {
-		wide[i] = strconv.Quote(strconv.Itoa(i)) + ":0"
-	}
-	d := testDecoder()
-	d.maxBytes = 1 << 20
-	for _, c := range []struct {
-		name  string
-		value []byte
-		want  reason
-	}{
-		{"10,000 arrays", with(`"items":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)), undecodable},
-		{"10,000 objects", with(strings.Repeat(`"fx":{`, 10_000) + strings.Repeat("}", 10_000)), undecodable},
-		{"500,000 arrays", with(`"items":` + strings.Repeat("[", 500_000)), undecodable},
-		{"9,000 arrays", with(`"items":` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000)), ""},
-		{"80,000 names", with(strings.Join(wide, ",")), ""},
-		{"80,000 names and one again", with(strings.Join(wide, ",") + `,"79999":1`), undecodable},
-		{"one name of a megabyte", with(strconv.Quote(strings.Repeat("n", 1_000_000)) + ":1"), ""},
-		{"a number of a megabyte", with(`"cost":` + strings.Repeat("9", 1_000_000)), ""},
-		{"an amount of a megabyte", anOrder().set("amount", strings.Repeat("9", 1_000_000)).kafka().Value, badAmount},
-		{"a revision of a megabyte", anOrder().set("revision", strings.Repeat("9", 1_000_000)).kafka().Value, badField},
-		{"escapes of a megabyte", with(`"note":"` + strings.Repeat(`\u0041`, 150_000) + `"`), ""},
-		{"an escaped id of a megabyte", anOrder().set("order_id", `"`+strings.Repeat(`\u0041`, 150_000)+`"`).kafka().Value, badField},
-	} {
-		var f state.Fact
-		r := &kgo.Record{Key: []byte(canary), Value: c.value, Timestamp: time.UnixMilli(draftedAt)}
-		var bad *reject
-		took := allocated(func() { bad = d.decode(purchases, r, 0, false, &f) })
-		if got := whyOf(bad); got != c.want {
-			t.Errorf("%s: %q, want %q", c.name, got, c.want)
-		}
-		if took > 16<<20 {
-			t.Errorf("%s, of %d bytes, took %d bytes", c.name, len(c.value), took)
-		}
-	}
-	// Nothing of it stays with the decoder.
-	var f state.Fact
-	r := anOrder().kafka()
-	if bad := d.decode(purchases, r, 0, false, &f); bad != nil {
-		t.Error(bad.detail)
-	}
-	if n := testing.AllocsPerRun(100, func() { d.decode(purchases, r, 0, false, &f) }); n > 4 {
-		t.Errorf("an ordinary record takes %v allocations after them", n)
-	}
-}
-
-func whyOf(bad *reject) reason {
-	if bad == nil {
-		return ""
-	}
-	return bad.reason
-}
-
 // TestHostileRecords has records whose parts are at the limits of what a broker takes. What can be used is used; the
 // rest is dead letters; and between them a customer goes on buying.
 func TestHostileRecords(t *testing.T) {
