@@ -10,10 +10,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline/transaction"
 )
 
@@ -149,6 +151,7 @@ func TestFenced(t *testing.T) {
 // reads up to: what it has read is not what the newer owner will make of it, so it serves nothing and begins again.
 func TestOvertaken(t *testing.T) {
 	s := newShop(t)
+	s.cfg.Group.SessionTimeout = config.Duration(2 * time.Minute)                      // no stall of the machine moves a shard
 	s.alter("retention.ms", "-1", "purchases", "interactions", "shop.segment-changes") // the broker deletes what is old when it compacts
 	s.start()
 	s.buy("o1")
@@ -178,6 +181,9 @@ func TestOvertaken(t *testing.T) {
 	s.read(0, 1)
 	if n := s.counter("asiduo_shard_closed_total", "fenced"); n != 1 || len(s.log.lines(errFenced.Error())) != 1 {
 		t.Errorf("fenced %v times: %q", n, s.log.lines("shard closed"))
+	}
+	if n := s.gauge("asiduo_assignments_total"); n != 1 {
+		t.Errorf("the group gave shards %v times", n)
 	}
 	s.stop()
 	if want := []Step{BeforeInit, AfterInit, BeforeOwner, AfterOwner, BeforeInit}; !slices.Equal(steps[:len(want)], want) {

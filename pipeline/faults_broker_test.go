@@ -240,6 +240,9 @@ func TestLeadersMove(t *testing.T) {
 	if err := s.pipe.Ready(); err != nil {
 		t.Error(err)
 	}
+	if ends, cycles := s.counter("asiduo_commit_duration_seconds", "0"), s.counter("asiduo_cycles_total", "0"); cycles == 0 || ends < cycles {
+		t.Errorf("the ends of %v transactions were timed, of %v cycles", ends, cycles)
+	}
 	s.contiguous()
 }
 

@@ -351,6 +351,9 @@ func diskStuck(t *testing.T, fail func(*sick)) {
 	case <-time.After(patience):
 		t.Errorf("the process goes on: %+v", p.Status())
 	}
+	if n := s.counter("asiduo_store_background_errors_total", "0"); disk.full.Load() && n == 0 {
+		t.Error("no metric tells of the full disk")
+	}
 	disk.full.Store(false)
 	close(disk.heal)
 }

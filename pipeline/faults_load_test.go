@@ -45,6 +45,11 @@ func TestTimerStorm(t *testing.T) {
 	}
 	if n := s.counter("asiduo_timers_fired_total", "0") + s.counter("asiduo_timers_fired_total", "1"); n < 2000 || n > 2010 {
 		t.Errorf("%v customers were moved by silence", n)
+	} else if told := s.counter("asiduo_timer_lateness_seconds", "0") + s.counter("asiduo_timer_lateness_seconds", "1"); told != n {
+		t.Errorf("the lateness of %v customers is told, %v were moved", told, n)
+	}
+	if at := s.counter("asiduo_horizon_timestamp_seconds", "0"); at != float64(s.pipe.horizonOf(0))/1000 {
+		t.Errorf("the metrics tell of silence up to %v, it was played up to %d", at, s.pipe.horizonOf(0))
 	}
 	s.contiguous()
 }

@@ -244,7 +244,7 @@ func (s *shop) stopped(shard int32, reason, why string) {
 	}
 }
 
-// counter is the sum of a metric over the series that have a label of that value.
+// counter is the sum of a metric over the series that have a label of that value; of a histogram, how much was observed.
 func (s *shop) counter(name, value string) (sum float64) {
 	s.t.Helper()
 	families, err := s.registry.Gather()
@@ -258,7 +258,7 @@ func (s *shop) counter(name, value string) (sum float64) {
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
 				if l.GetValue() == value {
-					sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+					sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 					break
 				}
 			}

@@ -35,6 +35,7 @@ type fleet struct {
 // not synced.
 type instance struct {
 	pipe   *pipeline.Pipeline
+	told   *prometheus.Registry
 	disk   *vfs.MemFS
 	killed atomic.Bool
 	cancel context.CancelFunc
@@ -108,10 +109,10 @@ func (f *fleet) readAll() {
 // start runs an instance on a disk. With a step, it is killed when a shard reaches that step for the n-th time.
 func (f *fleet) start(name string, disk *vfs.MemFS, step pipeline.Step, n int64) {
 	f.t.Helper()
-	i := &instance{disk: disk, done: make(chan struct{})}
+	i := &instance{disk: disk, done: make(chan struct{}), told: prometheus.NewRegistry()}
 	var times atomic.Int64
 	pipe, err := pipeline.New(f.r.cfg, pipeline.Deps{
-		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), FS: disk, Manual: f.r.clock,
+		Log: slog.New(slog.DiscardHandler), Registry: i.told, FS: disk, Manual: f.r.clock,
 		Interrupt: func(_ int32, at pipeline.Step) error {
 			if at == step && times.Add(1) == n {
 				i.killed.Store(true)
@@ -302,6 +303,25 @@ func TestKill(t *testing.T) {
 	}
 	f.start("a", disk, "", 0)
 	f.finish()
+	if n := f.live["a"].restored(t); n == 0 {
+		t.Error("no metric tells of what the last one has read from the changelog")
+	}
+}
+
+// restored is how many records of the changelog an instance has read.
+func (i *instance) restored(t *testing.T) (n float64) {
+	families, err := i.told.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "asiduo_restored_records_total" {
+			for _, m := range f.GetMetric() {
+				n += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return n
 }
 
 // done says whether everything written has been read, so that no further cycle will come.

@@ -267,6 +267,9 @@ func truncate(t *testing.T, through string) {
 	if n := a.setAside(""); n != len(ahead) {
 		t.Errorf("%d stores were set aside, %d were ahead of the changelog: %v", n, len(ahead), ahead)
 	}
+	if n, _ := a.metric("asiduo_store_rebuilds_total", `reason="diverged"`); n != float64(len(ahead)) {
+		t.Errorf("%v rebuilds in the metric, %d stores were ahead", n, len(ahead))
+	}
 	w.toldAgain(a)
 }
 
