@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -164,6 +166,8 @@ func TestOvertaken(t *testing.T) {
 	defer other.Close()
 	var steps []Step // of shard 0, until it is overtaken and after
 	var overtaken atomic.Bool
+	// What has been fetched before would be there all the same: clients fetch as soon as they are made.
+	held := s.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.NotLeaderForPartition, Topic: "shop.changelog", Count: -1})
 	s.start(func(p *Pipeline) {
 		p.deps.Interrupt = func(shard int32, at Step) error {
 			if shard != 0 {
@@ -174,6 +178,7 @@ func TestOvertaken(t *testing.T) {
 			}
 			err := transaction.Commit(t.Context(), other, []*kgo.Record{{Topic: "shop.changelog", Key: []byte(ownerKey), Value: []byte(`{"owner":"other"}`)}})
 			s.cluster.Compact()
+			held.Remove()
 			return err
 		}
 	})
