@@ -3,7 +3,8 @@
 #
 #   .ci/kafka-test.sh [pattern]     only the tests that match; default: all but the chaos
 #   .ci/kafka-test.sh chaos         processes, brokers and the network between them under faults; CHAOS=15m is how long,
-#                                   SEED=n which faults, BROKERS=1|3 how many brokers, KEEP=DIR where logs are to go
+#                                   SEED=n which faults, BROKERS=1|3 how many brokers, KEEP=DIR where logs are to go;
+#                                   FAULTS=freezes: only brokers that stand still for a little less than their session
 #   .ci/kafka-test.sh security      logins, certificates and access rights, on a cluster that asks who is there
 #
 # Needs Java 17 and, once, Maven (deploy/kafka/README.md). Everything listens on loopback.
@@ -13,7 +14,11 @@ cd "$(dirname "$0")/.."
 pattern=${1:-Kafka}
 limit=20m
 if [ "$pattern" = chaos ]; then
-	pattern='^TestChaos'
+	case ${FAULTS:-} in
+	'') pattern='^TestChaos' ;;
+	freezes) pattern='^TestBrokerFreezes$' ;;
+	*) echo "FAULTS=$FAULTS: there is only freezes" >&2; exit 2 ;;
+	esac
 	export ASIDUO_CHAOS=${CHAOS:-15m} ASIDUO_SEED=${SEED:-} ASIDUO_KEEP=${KEEP:+$(realpath -m "$KEEP")} \
 		KAFKA_BROKERS=${BROKERS:-1} KAFKA_LINKS=3 KAFKA_HEAP=${KAFKA_HEAP:-320m}
 	limit=3h

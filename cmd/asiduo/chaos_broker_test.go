@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -29,9 +31,13 @@ func (a *arena) inflictBroker(p planned) bool {
 		if err != nil { // the restart below heals it for those who come later
 			a.t.Error(err)
 		}
-		if p.kind == "broker-freeze" && err == nil {
+		away, after := between(time.Second, 8*time.Second, p.long), between(4*time.Second, 10*time.Second, p.long)
+		if p.kind == "broker-freeze-short" {
+			away, after = between(2550*time.Millisecond, 2950*time.Millisecond, p.long), between(500*time.Millisecond, 1500*time.Millisecond, p.long)
+		}
+		if p.kind != "broker-kill" && err == nil {
 			_ = syscall.Kill(pid, syscall.SIGSTOP)
-			time.Sleep(between(time.Second, 8*time.Second, p.long))
+			time.Sleep(away)
 			_ = syscall.Kill(pid, syscall.SIGCONT)
 		} else {
 			if err == nil {
@@ -44,9 +50,31 @@ func (a *arena) inflictBroker(p planned) bool {
 				a.t.Errorf("the broker does not come back: %v", err)
 			}
 		}
-		time.Sleep(between(4*time.Second, 10*time.Second, p.long))
+		time.Sleep(after)
 	})
 	return true
+}
+
+// TestBrokerFreezes runs processes on a broker that stands still again and again for a little less than its session of 3 s
+// (server.properties.in), with its last heartbeat some time before. It is often fenced then for some milliseconds, in which its
+// partitions have no leader, and Kafka 4 leaves out the markers of transactions that it says are committed. Whether a shard ends
+// one just then is luck: a run that has seen none says that it is no proof.
+func TestBrokerFreezes(t *testing.T) {
+	a, seen := chaos(t, freezes)
+	if seen.unmarked == 0 {
+		a.t.Skip("too tame: the brokers have marked every transaction; another SEED, or longer")
+	}
+}
+
+// freezes draws only such.
+func freezes(seed uint64) func() planned {
+	rng := rand.New(rand.NewPCG(seed, 4))
+	return func() planned {
+		return planned{
+			kind: "broker-freeze-short", process: rng.IntN(3), long: rng.Float64(),
+			gap: 300*time.Millisecond + time.Duration(rng.Int64N(int64(time.Second))),
+		}
+	}
 }
 
 // brokersLive holds that all brokers are there when nobody has taken one away.
