@@ -10,14 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/config"
@@ -142,8 +139,8 @@ func (t *tail) decided(at place) (visible []*kgo.Record, aborted int, open int) 
 	return visible, aborted, open
 }
 
-// check judges the run after everything has stopped.
-func (w *world) check() {
+// settled is what is visible of our topics, by partition, after everything has stopped: nothing is left undecided there.
+func (w *world) settled() map[place][]*kgo.Record {
 	w.t.Helper()
 	if !w.tail.caughtUp(time.Minute) {
 		w.t.Errorf("[open transaction] the topics cannot be read to their ends: %s", w.ends())
@@ -154,8 +151,6 @@ func (w *world) check() {
 		w.t.Errorf("[open transaction] %v", ongoing)
 	}
 	visible := map[place][]*kgo.Record{}
-	var got []oracle.Output
-	var lost []*kgo.Record
 	for _, topic := range shardTopics(w.cfg) {
 		for s := range w.cfg.Shards {
 			at := place{topic.Name, s}
@@ -171,10 +166,23 @@ func (w *world) check() {
 				w.t.Errorf("[committed view] %v: the markers make %d records visible, a subscriber sees %d", at, len(rs), len(data))
 			}
 			visible[at] = rs
-			if strings.HasSuffix(topic.Name, ".changelog") {
-				continue
-			}
-			for _, r := range rs {
+		}
+	}
+	return visible
+}
+
+// check judges the run after everything has stopped.
+func (w *world) check() {
+	w.t.Helper()
+	visible := w.settled()
+	var got []oracle.Output
+	var lost []*kgo.Record
+	for _, topic := range shardTopics(w.cfg) {
+		if strings.HasSuffix(topic.Name, ".changelog") {
+			continue
+		}
+		for s := range w.cfg.Shards {
+			for _, r := range visible[place{topic.Name, s}] {
 				if o := w.output(r); o.Headers["asiduo-reason"] == "input_lost" {
 					lost = append(lost, r)
 				} else {
@@ -189,6 +197,7 @@ func (w *world) check() {
 	enc := events.New(w.cfg.App, w.c.Epoch, w.params(set, w.versions), w.cfg.Currency, w.cfg.Digits())
 	for s := range w.cfg.Shards {
 		l := w.checkChangelog(s, visible[place{w.cfg.App + ".changelog", s}], set)
+		w.checkReached(s, l.last)
 		w.checkPopulation(s, set, l.state)
 		looks = append(looks, l.looks...)
 		for at, h := range l.horizons {
@@ -232,6 +241,7 @@ func (w *world) ends() string {
 
 // told is what the changelog of a shard tells.
 type told struct {
+	last     store.Checkpoint
 	state    map[string][]byte
 	looks    []oracle.Look
 	horizons map[string]int64
@@ -307,6 +317,14 @@ func (w *world) checkChangelog(s int32, rs []*kgo.Record, set *parameters.Set) t
 	if len(touched) > 0 {
 		wrong("checkpoint", touched[0], "the last records of a state are without checkpoint")
 	}
+	l.last = last
+	l.looks = ofEverybody(l.looks, l.state)
+	return l
+}
+
+// checkReached holds that a shard has come to the end of its inputs and stands under what is published.
+func (w *world) checkReached(s int32, last store.Checkpoint) {
+	w.t.Helper()
 	for topic, n := range w.partitions {
 		for p := s; p < n; p += w.cfg.Shards {
 			if end := w.cluster.PartitionInfo(topic, p).HighWatermark; last.Inputs[topic].Next[p] != end && (end > 0 || last.Cycle > 0) {
@@ -317,8 +335,6 @@ func (w *world) checkChangelog(s int32, rs []*kgo.Record, set *parameters.Set) t
 	if last.Sweep != nil || last.Cycle > 0 && last.Versions != w.versions {
 		w.t.Errorf("[adoption] changelog %d: it ends with %+v, sweep %+v; %+v is published", s, last.Versions, last.Sweep, w.versions)
 	}
-	l.looks = ofEverybody(l.looks, l.state)
-	return l
 }
 
 func positions(c store.Checkpoint) map[string]map[int32]int64 {
@@ -360,7 +376,7 @@ func (w *world) checkPositions(s int32, last, c store.Checkpoint, wrong func(str
 			if p%w.cfg.Shards != s {
 				wrong("%s/%d is another shard's", topic, p)
 			}
-			if end := w.cluster.PartitionInfo(topic, p).HighWatermark; n > end {
+			if end := w.cluster.PartitionInfo(topic, p).HighWatermark; n > end && topic != w.remade {
 				wrong("%s/%d is at %d, beyond the end at %d", topic, p, n, end)
 			}
 		}
@@ -441,133 +457,4 @@ func (w *world) output(r *kgo.Record) oracle.Output {
 		w.t.Fatal(err)
 	}
 	return o
-}
-
-// kept is a store as a process has left it.
-type kept struct {
-	who    string
-	shard  int32
-	mark   store.Mark
-	marked bool
-	data   map[string][]byte
-	timers map[string]state.Instant // the earliest of each customer
-}
-
-type silent struct{}
-
-func (silent) Infof(string, ...any)           {}
-func (silent) Errorf(string, ...any)          {}
-func (silent) Fatalf(format string, a ...any) { panic(fmt.Errorf(format, a...)) }
-
-// keep reads the stores that a process has left, to be judged when the whole history is known.
-func (w *world) keep(p *process) {
-	w.t.Helper()
-	for s := range w.cfg.Shards {
-		k := kept{who: fmt.Sprintf("%s at %.3fs", p.name, time.Since(w.began).Seconds()), shard: s}
-		dir := fmt.Sprintf("data/shard-%d", s)
-		if _, err := p.disk.mem.Stat(dir); err != nil {
-			continue
-		}
-		if err := k.read(p.disk.mem, dir); err != nil {
-			w.note("%s, shard %d: %v", k.who, s, err)                               // the next to open it must rebuild it
-			if !p.disk.isFlawed(dir) && !errors.Is(err, pebble.ErrDBDoesNotExist) { // a crash may have come before there was one
-				w.t.Errorf("[store] %s, shard %d: it cannot be read, and nobody has touched its files: %v", k.who, s, err)
-			}
-			continue
-		}
-		w.kept = append(w.kept, k)
-	}
-}
-
-func (k *kept) read(mem *vfs.MemFS, dir string) (err error) {
-	db, err := pebble.Open(dir, &pebble.Options{FS: mem, ReadOnly: true, FormatMajorVersion: pebble.FormatTableFormatV6, Logger: silent{},
-		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	k.data, k.timers = map[string][]byte{}, map[string]state.Instant{}
-	it, err := db.NewIter(nil)
-	if err != nil {
-		return err
-	}
-	for ok := it.First(); ok; ok = it.Next() {
-		key, value := it.Key(), it.Value()
-		switch key[0] {
-		case 't':
-			id := store.CustomerID(append([]byte{'c'}, key[9:]...))
-			if _, ok := k.timers[id]; !ok {
-				k.timers[id] = state.Instant(binary.BigEndian.Uint64(key[1:]))
-			}
-		case 'm':
-			if string(key) != "mmark" {
-				continue // what the versions of the mark mean
-			}
-			k.marked = true
-			err = errors.Join(err, json.Unmarshal(value, &k.mark))
-		default:
-			k.data[string(key)] = bytes.Clone(value)
-		}
-	}
-	return errors.Join(err, it.Error(), it.Close())
-}
-
-// checkStores holds every store that was left against the changelog up to its mark: the same bytes, and a timer for
-// everybody for whom silence matters.
-func (w *world) checkStores(visible map[place][]*kgo.Record) {
-	w.t.Helper()
-	for _, k := range w.kept {
-		wrong := func(check, format string, args ...any) {
-			w.t.Helper()
-			w.t.Errorf("[%s] of %s, shard %d, cycle %d of %.4s at %d: %s", check, k.who, k.shard, k.mark.Cycle, k.mark.Owner, k.mark.Offset, fmt.Sprintf(format, args...))
-		}
-		if !k.marked {
-			if len(k.data) > 0 { // a restore that has not come to a checkpoint; the next owner begins anew
-				w.hit("store: without a mark")
-			}
-			continue
-		}
-		want, found := map[string][]byte{}, false
-		for _, r := range visible[place{w.cfg.App + ".changelog", k.shard}] {
-			if r.Offset > k.mark.Offset {
-				break
-			}
-			switch string(r.Key) {
-			case "owner":
-			case "checkpoint":
-				if r.Offset == k.mark.Offset {
-					var c store.Checkpoint
-					found = json.Unmarshal(r.Value, &c) == nil && reflect.DeepEqual(c, k.mark.Checkpoint)
-				}
-			default:
-				want[string(r.Key)] = r.Value
-			}
-		}
-		if !found {
-			wrong("store", "its mark is not in the committed changelog")
-			continue
-		}
-		w.hit("store: as the changelog")
-		for key, value := range want {
-			if len(value) > 0 && !bytes.Equal(value, k.data[key]) {
-				wrong("store", "%q differs from the changelog", key)
-			}
-		}
-		for key := range k.data {
-			if len(want[key]) == 0 {
-				wrong("store", "%q is not in the changelog", key)
-			}
-			if key[0] != 'c' {
-				continue
-			}
-			var c state.Customer
-			if err := c.Decode(k.data[key]); err != nil {
-				wrong("store", "%q: %v", key, err)
-			}
-			id := store.CustomerID([]byte(key))
-			if at, ok := k.timers[id]; c.Due != state.Never && (!ok || at > c.Due) {
-				wrong("timer", "silence of %q is due at %d, its timer is at %d (%t)", id, c.Due, at, ok)
-			}
-		}
-	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/asiduo/asiduo/pipeline"
 	"github.com/asiduo/asiduo/pipeline/oracle"
+	"github.com/asiduo/asiduo/sinks/events"
 )
 
 // epilogue does to an input what no process can go on after, while they run and other things go wrong. The shards that have read
@@ -33,6 +34,7 @@ func (w *world) epilogue() {
 	if kind == 3 || kind == 2 && next == 0 {
 		return
 	}
+	w.kept = nil // they are judged
 	w.start("a")
 	w.start("b")
 	w.await("everybody to run", w.adopted)
@@ -78,12 +80,28 @@ func (w *world) epilogue() {
 	for _, name := range slices.Sorted(maps.Keys(w.live)) {
 		w.stop(name)
 	}
+	w.checkEnd(stops, before)
+}
+
+// checkEnd holds that nothing has come out of the shards that have stopped, and what was left against the changelog as ever.
+func (w *world) checkEnd(stops []int32, before map[int32]map[string]int) {
+	w.t.Helper()
 	after := w.written()
 	for _, s := range stops {
 		if !maps.Equal(before[s], after[s]) {
 			w.t.Errorf("[stop] shard %d has stopped and writes: %v, then %v", s, before[s], after[s])
 		}
 	}
+	visible, set := w.settled(), w.published()
+	enc := events.New(w.cfg.App, w.c.Epoch, w.params(set, w.versions), w.cfg.Currency, w.cfg.Digits())
+	for s := range w.cfg.Shards {
+		l := w.checkChangelog(s, visible[place{w.cfg.App + ".changelog", s}], set)
+		w.profiles(enc, l.state, visible[place{w.cfg.App + "." + oracle.Profiles, s}])
+		if slices.ContainsFunc(w.kept, func(k kept) bool { return k.shard == s && k.marked }) {
+			w.hit(fmt.Sprintf("end: store of a shard that goes on: %t", !slices.Contains(stops, s)))
+		}
+	}
+	w.checkStores(visible)
 }
 
 // trouble is what else goes wrong when an input does.
@@ -139,6 +157,7 @@ func (w *world) remake(topic string) (why string) {
 		w.t.Fatal(err)
 	}
 	w.reconnect()
+	w.remade = topic
 	w.hit("end: input recreated")
 	return fmt.Sprintf("input topic %q was deleted and made again", topic)
 }

@@ -382,7 +382,7 @@ func always() []string {
 		"input: aborted transaction", "input: transaction", "an old disk is put back", "compacted", "partitions added",
 		"silence while records come", "panic at a record", "store: no space", "store: read fails", "store: open fails", "disk: nearly full",
 		"lost answer: EndTxn", "lost answer: Produce", "lost answer: InitProducerID", "dead letter", "output: aborted transaction",
-		"clock: broker", "end: input truncated", "end: input recreated", "end: input has lost its tail", "published: rules", "published: model",
+		"clock: broker", "end: input truncated", "end: input recreated", "end: input has lost its tail", "end: store of a shard that goes on: true", "end: store of a shard that goes on: false", "published: rules", "published: model",
 		"store: as the changelog", "partitions added while records wait", "input: a leader epoch begins", "input: retention",
 		"input: cut before it is read", "input: a loss is told", "input: a record is lost",
 		"published: while records come", "a file differs", "building has ended", "cuts adopted", "population: as counted", "cuts: of the population",

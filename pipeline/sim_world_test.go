@@ -50,6 +50,7 @@ type world struct {
 	clock      pipeline.Manual
 	now        state.Instant // of the manual clock
 	partitions map[string]int32
+	remade     string         // an input that is another one now, at the end
 	log        []written      // in the order in which it must be read
 	ghosts     int            // orders in aborted transactions
 	open       bool           // a transaction of the loader is open
