@@ -106,7 +106,7 @@ func (s *shard) commit(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.guarded(batch.Commit); err != nil {
+	if err := s.guarded(func() error { return s.write(batch) }); err != nil {
 		return err
 	}
 	s.mark, s.part = mark, false
@@ -120,6 +120,14 @@ func (s *shard) commit(ctx context.Context) error {
 	s.confessed()
 	s.publish()
 	return s.at(AfterApply)
+}
+
+// write is what the store does with a cycle.
+func (s *shard) write(batch *store.Batch) error {
+	if err := s.at(WithinApply); err != nil {
+		return err
+	}
+	return batch.Commit()
 }
 
 // written is the brokers' time as well as it is known, for judging later how old the store is.

@@ -85,7 +85,7 @@ func TestHotKey(t *testing.T) {
 func TestStopAnywhere(t *testing.T) {
 	s := newShop(t)
 	n := 0
-	for _, step := range []Step{BeforeInit, AfterInit, BeforeOwner, AfterOwner, WithinRestore, AfterRestore, BeforeProduce, BeforeEnd, AfterEnd, AfterApply} {
+	for _, step := range []Step{BeforeInit, AfterInit, BeforeOwner, AfterOwner, WithinRestore, AfterRestore, AfterResume, BeforeProduce, BeforeEnd, AfterEnd, WithinApply, AfterApply} {
 		s.buy(fmt.Sprintf("o%d", n))
 		n++
 		ctx, cancel := context.WithCancel(t.Context())

@@ -64,9 +64,11 @@ const (
 	AfterOwner    Step = "after_owner"
 	WithinRestore Step = "within_restore" // after records of the changelog were written to the store
 	AfterRestore  Step = "after_restore"
+	AfterResume   Step = "after_resume" // before the first cycle
 	BeforeProduce Step = "before_produce"
 	BeforeEnd     Step = "before_end"
 	AfterEnd      Step = "after_end"
+	WithinApply   Step = "within_apply" // an error is one of the store, which takes nothing of the cycle
 	AfterApply    Step = "after_apply"
 )
 
@@ -182,7 +184,10 @@ func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *
 	if err := s.goOn(set); err != nil {
 		return nil, err
 	}
-	return s, s.resume(soft, nil)
+	if err := s.resume(soft, nil); err != nil {
+		return nil, err
+	}
+	return s, s.at(AfterResume)
 }
 
 // open opens the store and the client. A store that does not open is set aside: the changelog has everything.

@@ -18,13 +18,6 @@ import (
 	"github.com/asiduo/asiduo/state"
 )
 
-var steps = []pipeline.Step{
-	pipeline.BeforeInit, pipeline.AfterInit, pipeline.BeforeOwner, pipeline.AfterOwner, pipeline.WithinRestore, pipeline.AfterRestore,
-	pipeline.BeforeProduce, pipeline.BeforeEnd, pipeline.AfterEnd, pipeline.AfterApply,
-}
-
-var cycleSteps = steps[slices.Index(steps, pipeline.BeforeProduce):]
-
 // fault is something that goes wrong. One of a process is given one that lives.
 type fault struct {
 	name string
@@ -196,48 +189,14 @@ func (w *world) fault(kinds []fault) {
 		if w.rng.IntN(2) == 0 {
 			w.start(name)
 		} else {
-			w.start(name, w.newTrap(name, steps))
+			w.start(name, w.newTrap(w.rng, name, steps))
 		}
 		return
 	}
+	w.trapLater(p)
 	w.note("%s: %s", name, f.name)
 	f.of(w, p)
 	w.hit("fault: " + f.name)
-}
-
-// newTrap makes one of some steps of a process the place of a fault.
-func (w *world) newTrap(name string, among []pipeline.Step) *trap {
-	t := &trap{
-		step: among[w.rng.IntN(len(among))], n: 1 + w.rng.IntN(3),
-		do: []string{"kill", "power cut", "fail", "stall"}[w.rng.IntN(4)], wait: w.some(18 * time.Second),
-	}
-	if t.acquires() {
-		t.n = 1
-	}
-	w.note("%s will %s at %s for the %d. time", name, t.do, t.step, t.n)
-	return t
-}
-
-// acquires says whether the step is one of an acquisition.
-func (t *trap) acquires() bool {
-	return !slices.Contains(cycleSteps, t.step)
-}
-
-// trap sets one for a process, which begins again if it would not come there.
-func (w *world) trap(p *process) {
-	t := w.newTrap(p.name, steps)
-	if t.acquires() {
-		w.stop(p.name)
-		w.start(p.name, t)
-		return
-	}
-	p.set(t)
-}
-
-func (p *process) set(t *trap) {
-	p.mu.Lock()
-	p.traps = append(p.traps, t)
-	p.mu.Unlock()
 }
 
 // refusals are requests that the processes send, and what a broker may answer instead of doing them.
@@ -380,7 +339,7 @@ func because(what string) func(string, map[string]string) bool {
 func always() []string {
 	all := []string{
 		"input: aborted transaction", "input: transaction", "an old disk is put back", "compacted", "partitions added",
-		"silence while records come", "panic at a record", "store: no space", "store: read fails", "store: open fails", "disk: nearly full",
+		"silence while records come", "panic at a record", "store: no space", "store: read fails", "store: open fails", "store: stalls for too long", "disk: nearly full",
 		"lost answer: EndTxn", "lost answer: Produce", "lost answer: InitProducerID", "dead letter", "output: aborted transaction",
 		"clock: broker", "end: input truncated", "end: input recreated", "end: input has lost its tail", "end: store of a shard that goes on: true", "end: store of a shard that goes on: false", "published: rules", "published: model",
 		"store: as the changelog", "partitions added while records wait", "input: a leader epoch begins", "input: retention",
@@ -394,8 +353,10 @@ func always() []string {
 	for _, r := range refusals {
 		all = append(all, "refused: "+r.key.Name())
 	}
-	for _, step := range steps {
-		all = append(all, "kill at "+string(step), "power cut at "+string(step))
+	for _, step := range slices.Concat(steps, laterSteps) {
+		for _, what := range []string{"kill", "power cut", "fail", "stall", "crash"} {
+			all = append(all, what+" at "+string(step))
+		}
 	}
 	return slices.Concat(all, slices.Sorted(maps.Keys(sayings)))
 }

@@ -102,7 +102,7 @@ func (w *world) still() bool {
 	})
 	for _, name := range slices.Sorted(maps.Keys(w.live)) {
 		if w.rng.IntN(2) == 0 {
-			w.live[name].set(w.newTrap(name, cycleSteps))
+			w.live[name].set(w.newTrap(w.rng, name, cycleSteps))
 		}
 	}
 	return true

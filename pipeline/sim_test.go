@@ -80,7 +80,7 @@ func TestSim(t *testing.T) {
 	}
 	for _, what := range always() {
 		// Some seeds come by a step or an answer or not, as goroutines interleave: a few of 200, many of 1,000.
-		rare := slices.ContainsFunc([]string{"kill at ", "power cut at ", "lost answer: ", "refused: ", "silence of somebody "}, func(kind string) bool { return strings.HasPrefix(what, kind) })
+		rare := slices.ContainsFunc([]string{"kill at ", "power cut at ", "fail at ", "stall at ", "lost answer: ", "refused: ", "silence of somebody "}, func(kind string) bool { return strings.HasPrefix(what, kind) })
 		if seen[what] == 0 && (n >= 1000 || !rare) {
 			t.Errorf("[sometimes] never in %d seeds: %s", n, what)
 		}

@@ -59,6 +59,7 @@ type world struct {
 	models     []oracle.Churn
 	announced  map[string]bool // by what is published
 	among      variant
+	later      later
 	share      int     // bytes of the changelog written at once in a restore
 	moving     bool    // not everybody may have adopted it
 	meanwhile  []fault // what may go wrong until then
@@ -108,19 +109,6 @@ type process struct {
 
 func (p *process) status() []pipeline.ShardStatus { return p.pipe.Status() }
 
-// trap is something that happens when a process reaches a step for the n-th time.
-type trap struct {
-	step pipeline.Step
-	n    int
-	do   string // kill, cut the power, fail or stall
-	wait time.Duration
-}
-
-var (
-	errKilled   = errors.New("killed")
-	errStumbled = errors.New("stumbled")
-)
-
 func newWorld(t *testing.T, seed uint64, c oracle.Config) *world {
 	t.Helper()
 	w := &world{
@@ -131,6 +119,7 @@ func newWorld(t *testing.T, seed uint64, c oracle.Config) *world {
 	w.record()
 	w.newCutting()
 	w.vary()
+	w.newLater()
 	w.meanwhile = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.name == "new parameters" })
 	w.cfg.Cycle.Records, w.cfg.Cycle.Timers = 1+w.rng.IntN(8), 1+w.rng.IntN(8)
 	w.share = []int{1 << 20, 1 << 20, 200, 20}[w.rng.IntN(4)]
@@ -392,51 +381,12 @@ func (w *world) start(name string, traps ...*trap) {
 		defer close(p.done)
 		if p.err = pipe.Run(ctx); p.err != nil && !p.killed.Load() {
 			w.note("%s ends: %v", name, p.err)
+			if strings.Contains(p.err.Error(), "is the disk full or broken?") {
+				w.hit("store: stalls for too long")
+			}
 		}
 	}()
 	w.live[name] = p
-}
-
-// at is called by the shards between steps.
-func (p *process) at(step pipeline.Step) error {
-	if p.w.among.amid && step == pipeline.BeforeProduce {
-		time.Sleep(100 * time.Millisecond) // so that records come while customers are still moved
-	}
-	p.mu.Lock()
-	var sprung *trap
-	for i, t := range p.traps {
-		if t.step == step {
-			if t.n--; t.n <= 0 {
-				sprung = t
-				p.traps = slices.Delete(p.traps, i, i+1)
-			}
-			break
-		}
-	}
-	p.mu.Unlock()
-	if sprung != nil && !p.killed.Load() {
-		p.w.hit(sprung.do + " at " + string(step))
-		p.w.note("%s: %s at %s", p.name, sprung.do, step)
-		switch sprung.do {
-		case "power cut", "kill":
-			p.killed.Store(true)
-			p.net.cut(true)
-			if sprung.do == "power cut" {
-				left := p.disk.clone(0, nil)
-				p.mu.Lock()
-				p.left = left
-				p.mu.Unlock()
-			}
-		case "fail":
-			return errStumbled
-		case "stall":
-			time.Sleep(sprung.wait)
-		}
-	}
-	if p.killed.Load() {
-		return errKilled
-	}
-	return nil
 }
 
 // touch panics at a record, twice at most: at the third time it would be a dead letter.

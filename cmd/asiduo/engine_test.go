@@ -290,7 +290,7 @@ func TestRestart(t *testing.T) {
 func TestKill(t *testing.T) {
 	steps := []pipeline.Step{
 		pipeline.BeforeInit, pipeline.AfterInit, pipeline.BeforeOwner, pipeline.AfterOwner, pipeline.WithinRestore, pipeline.AfterRestore,
-		pipeline.BeforeProduce, pipeline.BeforeEnd, pipeline.AfterEnd, pipeline.AfterApply,
+		pipeline.AfterResume, pipeline.BeforeProduce, pipeline.BeforeEnd, pipeline.AfterEnd, pipeline.WithinApply, pipeline.AfterApply,
 	}
 	f := newFleet(t, "21-random", nil)
 	disk := vfs.NewCrashableMem()
