@@ -204,6 +204,7 @@ var refusals = []struct {
 	key    kmsg.Key
 	errors []*kerr.Error
 }{
+	{kmsg.AddPartitionsToTxn, []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.ConcurrentTransactions, kerr.InvalidProducerEpoch, kerr.InvalidTxnState, kerr.UnknownServerError, kerr.TopicAuthorizationFailed}}, // first: only old brokers are asked
 	{kmsg.Produce, []*kerr.Error{kerr.NotLeaderForPartition, kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend, kerr.InvalidProducerEpoch, kerr.UnknownServerError, kerr.KafkaStorageError, kerr.MessageTooLarge, kerr.TopicAuthorizationFailed}},
 	{kmsg.InitProducerID, []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.ConcurrentTransactions, kerr.CoordinatorLoadInProgress, kerr.UnknownServerError}},
 	{kmsg.EndTxn, []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.ConcurrentTransactions, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.UnknownServerError, kerr.RequestTimedOut}},
@@ -237,9 +238,13 @@ func (s sendings) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ tim
 
 // refuse makes the broker answer the next requests of a kind with an error. The test's own producers are left alone.
 func (w *world) refuse() {
-	r := refusals[(int(w.seed/2)+len(w.refusing))%len(refusals)] // in turn, so that none is left out
+	among, ofTransaction := refusals, 4
+	if !w.later.old {
+		among, ofTransaction = refusals[1:], 3
+	}
+	r := among[(int(w.seed/2)+len(w.refusing))%len(among)] // in turn, so that none is left out
 	if len(w.refusing) > 0 && w.rng.IntN(2) == 0 {
-		r = refusals[w.rng.IntN(3)] // those of a transaction
+		r = among[w.rng.IntN(ofTransaction)]
 	}
 	f := kfake.Fault{Keys: []kmsg.Key{r.key}, Err: r.errors[w.rng.IntN(len(r.errors))], Count: 1 + w.rng.IntN(4), When: w.ours}
 	if r.key == kmsg.Produce && w.rng.IntN(2) == 0 { // the rest of the transaction is taken
@@ -340,7 +345,7 @@ func always() []string {
 	all := []string{
 		"input: aborted transaction", "input: transaction", "an old disk is put back", "compacted", "partitions added",
 		"silence while records come", "panic at a record", "store: no space", "store: read fails", "store: open fails", "store: stalls for too long", "disk: nearly full",
-		"lost answer: EndTxn", "lost answer: Produce", "lost answer: InitProducerID", "dead letter", "output: aborted transaction",
+		"lost answer: EndTxn", "lost answer: Produce", "lost answer: InitProducerID", "lost answer: AddPartitionsToTxn", "sent: AddPartitionsToTxn", "dead letter", "output: aborted transaction",
 		"clock: broker", "end: input truncated", "end: input recreated", "end: input has lost its tail", "end: store of a shard that goes on: true", "end: store of a shard that goes on: false", "published: rules", "published: model",
 		"store: as the changelog", "partitions added while records wait", "input: a leader epoch begins", "input: retention",
 		"input: cut before it is read", "input: a loss is told", "input: a record is lost",

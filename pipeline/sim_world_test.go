@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
@@ -140,12 +141,15 @@ func newWorld(t *testing.T, seed uint64, c oracle.Config) *world {
 	}
 	// The embedded broker compacts when it is told to, or its marks of time would be seen; and it applies the retention of
 	// deleted topics to compacted ones.
-	var err error
-	w.cluster, err = kfake.NewCluster(kfake.Ports(9091, 9092, 9093), kfake.ListenFn(w.network.Listen), kfake.GroupMinSessionTimeout(time.Second), kfake.BrokerConfigs(map[string]string{
+	brokers := []kfake.Opt{kfake.Ports(9091, 9092, 9093), kfake.ListenFn(w.network.Listen), kfake.GroupMinSessionTimeout(time.Second), kfake.BrokerConfigs(map[string]string{
 		"group.initial.rebalance.delay.ms": "0", "log.cleaner.backoff.ms": "3153600000000", "log.retention.ms": "-1",
 		"offsets.retention.check.interval.ms": "2147483647", "transactional.id.expiration.ms": "2147483647",
-	}))
-	if err != nil {
+	})}
+	if w.later.old {
+		brokers = append(brokers, kfake.MaxVersions(kversion.V3_7_0()))
+	}
+	var err error
+	if w.cluster, err = kfake.NewCluster(brokers...); err != nil {
 		t.Fatal(err)
 	}
 	w.cfg.Kafka.Brokers = w.cluster.ListenAddrs()
