@@ -175,23 +175,26 @@ func (s *shard) fill(commit func() error) error {
 
 // check proves that a record of the state can be read, and writes the timer of a customer as it leaves it. Entries of
 // older versions stay; they are dropped when they come up.
-func (f *filling) check(record *kgo.Record) (err error) {
-	if len(record.Value) == 0 {
-		return nil
+func (f *filling) check(record *kgo.Record) error {
+	if err := f.decode(record); err != nil || len(record.Value) == 0 || !store.IsCustomerKey(record.Key) {
+		return err
 	}
-	customer := store.IsCustomerKey(record.Key)
-	if customer {
+	return f.batch.Arm(f.customer.Due, store.CustomerID(record.Key))
+}
+
+// decode reads a record of the state.
+func (f *filling) decode(record *kgo.Record) (err error) {
+	switch {
+	case len(record.Value) == 0:
+	case store.IsCustomerKey(record.Key):
 		err = f.customer.Decode(record.Value)
-	} else {
+	case store.IsInteractionsKey(record.Key):
 		err = f.interactions.Decode(record.Value)
 	}
 	if err != nil {
 		return lasting(&stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: %w", f.shard, record.Offset, err)})
 	}
-	if !customer {
-		return nil
-	}
-	return f.batch.Arm(f.customer.Due, store.CustomerID(record.Key))
+	return nil
 }
 
 // finish is reached at the owner record, or beyond it if a newer owner's record made compaction take ours.

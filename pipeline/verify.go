@@ -100,7 +100,7 @@ func checkpointText(v *store.View) string {
 }
 
 // readTo takes the records up to and including an offset. Compaction may have removed some of them in favour of later ones,
-// so the keys of those are returned.
+// so the keys of those are returned. They too must be readable: the next owner will read them.
 func (f *filling) readTo(ctx context.Context, adm *kadm.Client, connect parameters.Connect, topic string, last int64) (later map[string]struct{}, err error) {
 	starts, err := readable(ctx, adm, topic)
 	if err != nil {
@@ -124,6 +124,9 @@ func (f *filling) readTo(ctx context.Context, adm *kadm.Client, connect paramete
 	later = map[string]struct{}{}
 	for r, err := range Committed(ctx, connect, topic, f.shard, last+1, ends.stable[topic][f.shard]) {
 		if err != nil {
+			return nil, err
+		}
+		if err := f.decode(r); err != nil {
 			return nil, err
 		}
 		later[string(r.Key)] = struct{}{}
