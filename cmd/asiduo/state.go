@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,27 +30,53 @@ type offline struct {
 }
 
 func openOffline(cfg config.Config) (*offline, error) {
-	found, err := filepath.Glob(filepath.Join(cfg.State.Dir, "shard-*"))
-	if err != nil || len(found) == 0 {
-		return nil, fmt.Errorf("no instance answers at admin.listen (%s), and data directory %s holds no shards", cfg.Admin.Listen, cfg.State.Dir)
+	shards, err := shardsIn(cfg)
+	if err != nil {
+		return nil, err
 	}
-	o := &offline{stores: map[int32]*store.Store{}}
-	if o.dir, err = store.Hold(vfs.Default, cfg.State.Dir, cfg.App); err != nil {
-		return nil, fmt.Errorf("no instance answers at admin.listen (%s): %w", cfg.Admin.Listen, err)
+	o, err := holdOffline(cfg)
+	if err != nil {
+		return nil, err
 	}
-	o.cache = pebble.NewCache(8 << 20)
-	for _, path := range found {
-		n, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(path), "shard-"), 10, 32)
-		if err != nil {
-			continue // set aside
-		}
-		s, err := store.Open(path, store.Options{FS: vfs.Default, Cache: o.cache, Memtable: 1 << 20, ReadOnly: true})
-		if err != nil {
+	for _, shard := range shards {
+		if err := o.open(shard); err != nil {
 			return nil, errors.Join(err, o.close())
 		}
-		o.stores[int32(n)] = s
 	}
 	return o, nil
+}
+
+// holdOffline takes the data directory and opens no store.
+func holdOffline(cfg config.Config) (*offline, error) {
+	dir, err := store.Hold(vfs.Default, cfg.State.Dir, cfg.App)
+	if err != nil {
+		return nil, fmt.Errorf("no instance answers at admin.listen (%s): %w", cfg.Admin.Listen, err)
+	}
+	return &offline{dir: dir, cache: pebble.NewCache(8 << 20), stores: map[int32]*store.Store{}}, nil
+}
+
+func (o *offline) open(shard int32) (err error) {
+	s, err := store.Open(o.dir.Shard(shard), store.Options{FS: vfs.Default, Cache: o.cache, Memtable: 1 << 20, ReadOnly: true})
+	if err == nil {
+		o.stores[shard] = s
+	}
+	return err
+}
+
+// shardsIn are the shards that the data directory holds.
+func shardsIn(cfg config.Config) (list []int32, err error) {
+	found, err := filepath.Glob(filepath.Join(cfg.State.Dir, "shard-*"))
+	for _, path := range found {
+		n, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(path), "shard-"), 10, 32)
+		if err == nil { // else it is set aside
+			list = append(list, int32(n))
+		}
+	}
+	if err != nil || len(list) == 0 {
+		return nil, fmt.Errorf("no instance answers at admin.listen (%s), and data directory %s holds no shards", cfg.Admin.Listen, cfg.State.Dir)
+	}
+	slices.Sort(list)
+	return list, nil
 }
 
 func (o *offline) close() error {
@@ -135,32 +162,24 @@ func newStateScan() *cobra.Command {
 // shardsOf are the shards that the instance serves, or that the data directory holds.
 func shardsOf(ctx context.Context, cfg config.Config) (list []int32, err error) {
 	list, err = askShards(ctx, cfg)
-	if !errors.Is(err, errNotRunning) {
-		return list, err
+	if errors.Is(err, errNotRunning) {
+		return shardsIn(cfg)
 	}
-	var text strings.Builder
-	if err := offlineRequest(ctx, cfg, "/v1/shards", &text); err != nil {
-		return nil, err
-	}
-	return parseShards(text.String())
+	return list, err
 }
 
 // askShards are the shards that the instance serves.
-func askShards(ctx context.Context, cfg config.Config) ([]int32, error) {
+func askShards(ctx context.Context, cfg config.Config) (list []int32, err error) {
 	var text strings.Builder
 	if err := ask(ctx, cfg, http.MethodGet, "/v1/shards", &text); err != nil {
 		return nil, err
 	}
-	return parseShards(text.String())
-}
-
-func parseShards(text string) (list []int32, err error) {
 	var answer struct {
 		Shards []struct {
 			Shard int32 `json:"shard"`
 		} `json:"shards"`
 	}
-	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+	if err := json.Unmarshal([]byte(text.String()), &answer); err != nil {
 		return nil, err
 	}
 	for _, s := range answer.Shards {

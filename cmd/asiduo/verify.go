@@ -9,9 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -84,7 +87,13 @@ func verifyShard(ctx context.Context, cfg config.Config, shard int32, temp strin
 		return false, err
 	}
 	defer func() { err = errors.Join(err, is.Close(false)) }()
-	if err := fetchStore(ctx, cfg, shard, is); err != nil {
+	err = fetchStore(ctx, cfg, shard, is)
+	if found, ok := errors.AsType[damage](err); ok {
+		what, _, _ := strings.Cut(found.Error(), "\n") // the database adds lines for its own use
+		fmt.Fprintf(out, "shard %d: the store is damaged: %s\n", shard, what)
+		return false, nil
+	}
+	if err != nil {
 		return false, err
 	}
 	empty, err := store.Open(filepath.Join(dir, "changelog"), o)
@@ -147,43 +156,81 @@ func tellVerified(out io.Writer, shard int32, at store.Mark, v *pipeline.Verifie
 	}
 }
 
+// damage is what keeps the files of a store from being read.
+type damage struct{ error }
+
 // fetchStore copies a shard, as the running instance or the data directory has it in one cycle, into an empty store.
 func fetchStore(ctx context.Context, cfg config.Config, shard int32, into *store.Store) error {
 	path := fmt.Sprintf("/v1/state/records?shard=%d", shard)
-	r, w := io.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		err := ask(ctx, cfg, http.MethodGet, path, w)
-		if errors.Is(err, errNotRunning) {
-			err = offlineRequest(ctx, cfg, path, w)
-		}
-		_ = w.CloseWithError(err) // nil is the end
-		done <- err
-	}()
-	err := copyStore(r, into)
-	_ = r.CloseWithError(err)
-	if asked := <-done; asked != nil {
-		return asked
+	err := askWith(ctx, cfg, http.MethodGet, path, http.NoBody, func(answer io.Reader) error { return copyStore(sent(answer), into) })
+	if errors.Is(err, errNotRunning) {
+		return fetchOffline(cfg, shard, into)
 	}
 	return err
 }
 
-func copyStore(from io.Reader, into *store.Store) error {
+// fetchOffline opens the one store, so that another that is damaged does not matter.
+func fetchOffline(cfg config.Config, shard int32, into *store.Store) (err error) {
+	if shards, err := shardsIn(cfg); err != nil {
+		return err
+	} else if !slices.Contains(shards, shard) {
+		return fmt.Errorf("no instance answers at admin.listen (%s), and data directory %s does not hold it", cfg.Admin.Listen, cfg.State.Dir)
+	}
+	o, err := holdOffline(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.close()) }()
+	if err := o.open(shard); err != nil {
+		return damaged(err)
+	}
+	view, err := o.stores[shard].View()
+	if err != nil {
+		return damaged(err)
+	}
+	return copyStore(func(yield func(api.RawLine, error) bool) {
+		for l, err := range api.RawLines(view) {
+			if !yield(l, damaged(err)) {
+				return
+			}
+		}
+	}, into)
+}
+
+func damaged(err error) error {
+	if store.Damaged(err) {
+		return damage{err}
+	}
+	return err
+}
+
+// sent are the lines of an answer, which says last how many they are.
+func sent(answer io.Reader) iter.Seq2[api.RawLine, error] {
+	return func(yield func(api.RawLine, error) bool) {
+		d := json.NewDecoder(bufio.NewReaderSize(answer, 1<<16))
+		for n := 0; ; n++ {
+			var l api.RawLine
+			err := d.Decode(&l)
+			switch {
+			case errors.Is(err, io.EOF):
+				err = errors.New("the answer broke off: was the shard closed? try again")
+			case err == nil && l.Lines == n && n > 0:
+				return
+			case err == nil && l.Lines > 0:
+				err = fmt.Errorf("%d lines came, %d were sent", n, l.Lines)
+			}
+			if !yield(l, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func copyStore(lines iter.Seq2[api.RawLine, error], into *store.Store) error {
 	b := into.NewBatch()
 	defer func() { b.Discard() }()
-	d := json.NewDecoder(bufio.NewReaderSize(from, 1<<16))
-	for n := 0; ; n++ {
-		var l api.RawLine
-		err := d.Decode(&l)
-		if err == nil && l.Lines > 0 {
-			if l.Lines != n {
-				return fmt.Errorf("%d lines came, %d were sent", n, l.Lines)
-			}
-			break
-		}
+	for l, err := range lines {
 		switch {
-		case errors.Is(err, io.EOF):
-			return errors.New("the answer broke off: was the shard closed? try again")
 		case err != nil:
 			return err
 		case l.Mark != nil:

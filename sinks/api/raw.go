@@ -50,7 +50,7 @@ func (s *server) stateRecords(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	buffered := bufio.NewWriterSize(w, 1<<16)
 	lines, e := 0, json.NewEncoder(buffered)
-	for line, err := range rawLines(v) {
+	for line, err := range RawLines(v) {
 		if err == nil {
 			if lines++; lines%1000 == 1 {
 				_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
@@ -71,7 +71,8 @@ func (s *server) stateRecords(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func rawLines(v *store.View) iter.Seq2[RawLine, error] {
+// RawLines are those of a view, but for the last.
+func RawLines(v *store.View) iter.Seq2[RawLine, error] {
 	return func(yield func(RawLine, error) bool) {
 		if !yield(RawLine{Mark: &v.Mark}, nil) {
 			return

@@ -222,9 +222,10 @@ func Corrupt(err error) bool {
 }
 
 // Damaged says whether a store that does not open must be rebuilt: its bytes are wrong, a file has lost its name in a
-// power cut, or its end, for which the database has no error of its own.
+// power cut, or its end, for which the database has no error of its own. One that has lost the name of its manifest is
+// only missed by who does not write: another is made.
 func Damaged(err error) bool {
-	return Corrupt(err) || errors.Is(err, fs.ErrNotExist) || (err != nil && strings.Contains(err.Error(), "object size mismatch"))
+	return Corrupt(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, pebble.ErrDBDoesNotExist) || (err != nil && strings.Contains(err.Error(), "object size mismatch"))
 }
 
 // Mark is what the store is the state of; false if it is empty.
