@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,18 +107,7 @@ func TestImport(t *testing.T) {
 		t.Errorf("steps: %v", reached)
 	}
 	s = w.again(s.file)
-	got := map[string]int{}
-	for range after {
-		select {
-		case c := <-w.news:
-			got[c.Customer] = c.Sequence
-		case <-time.After(patience):
-			t.Fatalf("only %v have changed again", got)
-		}
-	}
-	if !maps.Equal(got, after) {
-		t.Errorf("came again: %v, want %v", got, after)
-	}
+	w.comesAgain(after)
 	eventually(t, "the state is that of before", func() bool { return command(t, "state", "scan", "-c", s.file).out == before })
 	s.stop()
 }
