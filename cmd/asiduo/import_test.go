@@ -66,14 +66,6 @@ func TestImport(t *testing.T) {
 	if got := command(t, "init", "-c", s.file); got.code != exitGood {
 		t.Fatalf("init: %+v", got)
 	}
-	s = w.again(s.file) // its shards are stopped, since the changelog is lost, and it is a member all the same
-	eventually(t, "the shards to be stopped", func() bool {
-		_, body, _ := s.ask("GET", s.admin, "/v1/shards")
-		return strings.Count(body, `"changelog_lost`)+strings.Count(body, "has no state, but there was one") >= townShards
-	})
-	refusedLike(t, `import: processes run: [A-Z0-9]{26} \(127\.0\.0\.1[:0-9]*, http://`+s.api+`\) with shards 0, 1, 2, 3: stop them first`,
-		"import", "-c", s.file, "--snapshot", snapshot, "--yes")
-	s.stop()
 	loaded := loadedFrom(t, snapshot)
 	unfinished := "an import of " + snapshot + " has begun and is not finished: run \"asiduo import\" again"
 	reached, steps := map[string]int{}, 0
