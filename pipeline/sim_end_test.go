@@ -80,6 +80,9 @@ func (w *world) epilogue() {
 	for _, name := range slices.Sorted(maps.Keys(w.live)) {
 		w.stop(name)
 	}
+	for _, id := range w.ids() { // who ends while he acquires a shard leaves the transaction of it to the next, and there is none
+		w.fence(id)
+	}
 	w.checkEnd(stops, before)
 }
 

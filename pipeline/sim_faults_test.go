@@ -91,10 +91,7 @@ var faults = []fault{
 		_, _ = w.adm.LeaveGroup(w.t.Context(), kadm.LeaveGroup(w.cfg.App).InstanceIDs(w.instanceOf(p.disk)))
 	}},
 	{"fenced", func(w *world, _ *process) { // by somebody who takes the transactional id
-		id := w.ids()[w.rng.Int32N(w.cfg.Shards)]
-		cl := w.client(kgo.TransactionalID(id), kgo.TransactionTimeout(w.timeoutOf(id)))
-		defer cl.Close()
-		_, _, _ = cl.ProducerID(w.t.Context())
+		w.fence(w.ids()[w.rng.Int32N(w.cfg.Shards)])
 	}},
 	{"two owners", func(w *world, _ *process) {
 		if w.live["intruder"] != nil {
@@ -193,7 +190,7 @@ func (w *world) fault(kinds []fault) {
 		}
 		return
 	}
-	w.trapLater(p)
+	w.trapLater()
 	w.note("%s: %s", name, f.name)
 	f.of(w, p)
 	w.hit("fault: " + f.name)

@@ -4,6 +4,7 @@ package pipeline_test
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -68,13 +69,17 @@ func (p *process) set(t *trap) {
 	p.mu.Unlock()
 }
 
-// trapLater sets a trap for a process, wherever it may come some day, or lets no store take the next cycle.
-func (w *world) trapLater(p *process) {
+// trapLater sets a trap for each process, wherever it may come some day, or lets no store take the next cycle.
+func (w *world) trapLater() {
 	if !w.later.traps || w.later.rng.IntN(2) == 0 {
 		return
 	}
 	if w.later.rng.IntN(2) == 0 {
-		p.set(w.newTrap(w.later.rng, p.name, slices.Concat(steps, laterSteps)))
+		for _, name := range slices.Sorted(maps.Keys(w.live)) {
+			t := w.newTrap(w.later.rng, name, slices.Concat(steps, laterSteps, laterSteps))
+			t.n = 1
+			w.live[name].set(t)
+		}
 		return
 	}
 	do, wait := []string{"fail", "fail", "stall"}[w.later.rng.IntN(3)], time.Duration(w.later.rng.Int64N(int64(18*time.Second)))

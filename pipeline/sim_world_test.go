@@ -560,9 +560,7 @@ func (w *world) downtime(until time.Time) {
 		// The embedded broker spins at the instant at which it should forget a transactional id.
 		time.Sleep(min(left, 20*24*time.Hour))
 		for _, id := range append(w.ids(), "loader") {
-			cl := w.client(kgo.TransactionalID(id), kgo.TransactionTimeout(w.timeoutOf(id)))
-			_, _, _ = cl.ProducerID(w.t.Context())
-			cl.Close()
+			w.fence(id)
 		}
 	}
 	w.connect()
@@ -570,6 +568,13 @@ func (w *world) downtime(until time.Time) {
 	for _, name := range names {
 		w.start(name)
 	}
+}
+
+// fence takes a transactional id, which ends what is open of it.
+func (w *world) fence(id string) {
+	cl := w.client(kgo.TransactionalID(id), kgo.TransactionTimeout(w.timeoutOf(id)))
+	defer cl.Close()
+	_, _, _ = cl.ProducerID(w.t.Context())
 }
 
 // timeoutOf is the time-out of a transactional id: the embedded broker keeps the first it is told.
