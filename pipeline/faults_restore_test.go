@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
@@ -234,5 +235,49 @@ func TestRestoreInPieces(t *testing.T) {
 	}
 	if s.counter("asiduo_store_rebuilds_total", "diverged") == 0 {
 		t.Error("no part of a store was built anew")
+	}
+}
+
+// TestTakenBack has a store with a cycle that Kafka had acknowledged, left without a marker, and taken back with the next one
+// (follows). Nothing of the changelog was cut, and no later checkpoint is in it: the store is not believed.
+func TestTakenBack(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	s.stop()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.cluster.ListenAddrs()...), kgo.TransactionalID("taken-back"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	r := &kgo.Record{Topic: "shop.changelog", Key: []byte(checkpointKey)}
+	if err := errors.Join(cl.ProduceSync(t.Context(), r).FirstErr(), cl.EndTransaction(t.Context(), kgo.TryAbort)); err != nil {
+		t.Fatal(err)
+	}
+	cache := pebble.NewCache(1 << 20)
+	defer cache.Unref()
+	db, err := store.Open(s.pipe.dir.Shard(0), store.Options{FS: s.disk, Cache: cache, Memtable: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := db.Mark()
+	m.Cycle++
+	m.Offset, m.Inputs["purchases"].Next[0] = r.Offset, 2
+	b := db.NewBatch()
+	if err := errors.Join(err, b.SetMark(&m), b.Commit(), db.Close(true)); err != nil {
+		t.Fatal(err)
+	}
+	s.buy("o2")
+	s.start()
+	s.read(0, 1)
+	if n := s.orders(0); n != 2 {
+		t.Errorf("%d orders", n)
+	}
+	if n := len(s.log.lines("store is set aside and will be rebuilt")); n != 1 {
+		t.Errorf("%d stores were set aside", n)
 	}
 }

@@ -110,6 +110,7 @@ type filling struct {
 	customer     state.Customer
 	interactions state.Interactions
 	records      int
+	marked       bool  // a checkpoint was among them
 	fresh        int64 // the brokers' time at which what has been read was complete, ms
 
 	share int                             // bytes from which a batch is written at a checkpoint; four times as many wait for none
@@ -128,6 +129,7 @@ func (f *filling) take(record *kgo.Record) error {
 		if err != nil {
 			return err
 		}
+		f.marked = true
 		f.mark = store.Mark{Checkpoint: c, Position: store.Position{
 			TopicID: f.topicID, Offset: record.Offset, Epoch: record.LeaderEpoch, Written: f.fresh,
 		}}
@@ -204,6 +206,11 @@ func (s *shard) finish(ctx context.Context, f *filling, record *kgo.Record, owne
 	}
 	if limit := s.p.tombstones / 2; was.Owner != "" && limit > 0 && record.Timestamp.UnixMilli()-was.Written > limit.Milliseconds() {
 		return fmt.Errorf("%w: it is older than half of the changelog's delete.retention.ms, deletions may have been forgotten", errDiverged)
+	}
+	// Compaction takes a checkpoint only for a later one. That there is none at all means that the store's was taken back, with
+	// the cycle after it (follows): nothing was cut then.
+	if was.Owner != "" && !f.marked {
+		return fmt.Errorf("%w: its checkpoint is not at offset %d, nor a later one behind it", errDiverged, was.Offset)
 	}
 	s.mark, s.epoch = f.mark, record.LeaderEpoch
 	if s.mark.Owner == "" {
