@@ -3,7 +3,7 @@
 GO ?= go
 CASES ?=
 
-.PHONY: test vectors sim lint conformance kafka-test security-test docs-test deploy-test chaos mutants bench bench-full benchmarks nightly build fuzz release image
+.PHONY: test vectors sim lint conformance kafka-test security-test upgrade-test docs-test deploy-test chaos mutants bench bench-full benchmarks nightly build fuzz release image
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/asiduo ./cmd/asiduo
@@ -41,6 +41,10 @@ kafka-test:
 # Logins, certificates and access rights, against a real Kafka that asks who is there: needs openssl too.
 security-test:
 	bash .ci/kafka-test.sh security
+
+# Processes are changed to this release and back to a former one while orders come: FORMER=REV, default the commit before.
+upgrade-test:
+	FORMER=$(FORMER) bash .ci/kafka-test.sh upgrade
 
 # The models against golden values; VECTORS=FILE for another file in the format of state/model/testdata/README.md.
 VECTORS ?=
@@ -97,7 +101,7 @@ benchmarks:
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
 
 # The long campaigns.
-nightly: conformance mutants sim chaos deploy-test
+nightly: conformance mutants sim chaos deploy-test upgrade-test
 	$(MAKE) chaos BROKERS=3
 	$(MAKE) chaos FAULTS=freezes CHAOS=5m
 	$(MAKE) fuzz FUZZTIME=10m

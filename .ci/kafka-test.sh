@@ -6,6 +6,8 @@
 #                                   SEED=n which faults, BROKERS=1|3 how many brokers, KEEP=DIR where logs are to go;
 #                                   FAULTS=freezes: only brokers that stand still for a little less than their session
 #   .ci/kafka-test.sh security      logins, certificates and access rights, on a cluster that asks who is there
+#   .ci/kafka-test.sh upgrade       processes are changed to this release and back to a former one, built from FORMER=REV
+#                                   (default: the commit before this one), while orders come
 #
 # Needs Java 17 and, once, Maven (deploy/kafka/README.md). Everything listens on loopback.
 set -euo pipefail
@@ -30,6 +32,11 @@ fi
 
 tmp=$(mktemp -d)
 tests=
+former=
+if [ "$pattern" = upgrade ]; then
+	pattern='^TestUpgrade$'
+	former=$(git rev-parse --verify --quiet "${FORMER:-HEAD~1}^{commit}") || { echo "there is no commit ${FORMER:-HEAD~1}: this needs the history" >&2; exit 2; }
+fi
 stop() {
 	# The tests have a process group of their own: instances that a dying test run has left go with it.
 	if [ -n "$tests" ]; then kill -KILL -- "-$tests" 2>/dev/null || true; fi
@@ -48,6 +55,12 @@ ASIDUO_KAFKA_RUN=$tmp/kafka
 ASIDUO_BINARY=$tmp/asiduo
 export ASIDUO_BROKER ASIDUO_LINKS ASIDUO_SECURE ASIDUO_MUTUAL ASIDUO_KAFKA_RUN ASIDUO_BINARY
 go build -o "$ASIDUO_BINARY" ./cmd/asiduo
+if [ -n "$former" ]; then
+	mkdir "$tmp/former"
+	git archive "$former" | tar --extract --directory "$tmp/former"
+	export ASIDUO_FORMER=$tmp/asiduo-former
+	(cd "$tmp/former" && go build -o "$ASIDUO_FORMER" ./cmd/asiduo)
+fi
 
 set -m
 (
