@@ -170,6 +170,14 @@ func (r *Resetting) clear(ctx context.Context, shard int32) error {
 		return nil
 	}
 	topic := r.cfg.App + "." + events.Profiles
+	if _, partitions, err := topicNow(ctx, r.adm, topic); err != nil {
+		return err
+	} else if partitions == 0 { // init does nothing until the reset is through
+		missing := slices.DeleteFunc(OutputTopics(r.cfg), func(t Topic) bool { return t.Name != topic })
+		if _, err := createTopics(ctx, r.adm, r.cfg, r.Shards, missing); err != nil {
+			return err
+		}
+	}
 	is, err := readable(ctx, r.adm, topic)
 	if err != nil {
 		return err

@@ -186,7 +186,7 @@ func Init(ctx context.Context, adm *kadm.Client, c config.Config, shards int32, 
 	if err := ready(set); err != nil { // topics are missing because a reset has deleted them
 		return nil, err
 	}
-	if created, err = createTopics(ctx, adm, c, shards); err != nil {
+	if created, err = createTopics(ctx, adm, c, shards, OwnTopics(c)); err != nil {
 		return created, err
 	}
 	p, err := parameters.Open(ctx, connect, c.App)
@@ -212,9 +212,9 @@ func Init(ctx context.Context, adm *kadm.Client, c config.Config, shards int32, 
 	return created, p.SetUp(ctx, epoch, rules, model, state.Instant(time.Now().UnixMilli()))
 }
 
-// createTopics makes the topics that are missing.
-func createTopics(ctx context.Context, adm *kadm.Client, c config.Config, shards int32) (created []string, err error) {
-	for _, t := range OwnTopics(c) {
+// createTopics makes those of topics that are missing.
+func createTopics(ctx context.Context, adm *kadm.Client, c config.Config, shards int32, topics []Topic) (created []string, err error) {
+	for _, t := range topics {
 		settings := map[string]*string{}
 		for k, v := range t.Settings {
 			settings[k] = &v
