@@ -239,30 +239,3 @@ func TestResetMeetsOthers(t *testing.T) {
 		t.Errorf("a plan of before: %v", err)
 	}
 }
-
-// TestResetWithoutTopics: who has lost topics makes them again first, and may then begin over.
-func TestResetWithoutTopics(t *testing.T) {
-	w := newTown(t)
-	s := w.run()
-	s.ready(townShards)
-	w.buy("a", "o1", time.Now())
-	w.expect("a", "", "new", "order")
-	s.stop()
-	_, adm := adminOf(t, w.broker)
-	for _, topic := range []string{"shop.changelog", "shop.churn-risk"} {
-		if _, err := adm.DeleteTopic(t.Context(), topic); err != nil {
-			t.Fatal(err)
-		}
-		refused(t, exitFailed, "topic \""+topic+"\" is missing: create it with \"asiduo init\"", "reset", "-c", s.file, "--yes")
-		if got := command(t, "init", "-c", s.file); got.code != exitGood {
-			t.Fatalf("init: %+v", got)
-		}
-	}
-	if got := command(t, "reset", "-c", s.file, "--yes"); got.code != exitGood {
-		t.Fatalf("reset: %+v", got)
-	}
-	w.again(s.file)
-	if c := w.expect("a", "", "new", "order"); c.Sequence != 1 {
-		t.Errorf("%+v", c)
-	}
-}
