@@ -292,6 +292,9 @@ func TestDiskLow(t *testing.T) {
 	if err := s.pipe.Ready(); err == nil || !strings.Contains(err.Error(), "shard 0 is disk_full: "+why) {
 		t.Errorf("ready says %v", err)
 	}
+	if n := s.gauge("asiduo_disk_free_bytes"); n != 100<<20 {
+		t.Errorf("asiduo_disk_free_bytes says %v", n)
+	}
 	s.buy("o2")
 	if at := s.pipe.Positions()["purchases"][0]; at != 1 {
 		t.Errorf("the shard has gone on to %d", at)
