@@ -349,14 +349,14 @@ func (m *membership) commit(ctx context.Context, positions map[string]map[int32]
 	if len(positions) == 0 {
 		return nil
 	}
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group, req.InstanceID = m.p.cfg.App, &m.p.dir.Instance
+	req.MemberID, req.Generation = m.cl.GroupMetadata() // of now: who stands still below and wakes up after a reset is refused
+	epoch := epochText(m.p.Epoch())
 	found, err := kadm.NewClient(m.cl).ListTopics(ctx, InputTopics(m.p.cfg)...)
 	if err != nil {
 		return err
 	}
-	req := kmsg.NewPtrOffsetCommitRequest()
-	req.Group, req.InstanceID = m.p.cfg.App, &m.p.dir.Instance
-	req.MemberID, req.Generation = m.cl.GroupMetadata()
-	epoch := epochText(m.p.Epoch())
 	for topic, at := range positions {
 		t := kmsg.NewOffsetCommitRequestTopic()
 		t.Topic, t.TopicID = topic, found[topic].ID // version 10 names topics by id only
