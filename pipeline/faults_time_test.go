@@ -172,3 +172,32 @@ func TestPinned(t *testing.T) {
 	}
 	s.await("the metric to go back", func() bool { return s.counter("asiduo_lso_pinned", "0") == 0 })
 }
+
+// TestSilenceOfNewPartitions: orders may already wait in partitions that nobody has told us of yet, so no silence is played until
+// they are read too.
+func TestSilenceOfNewPartitions(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	reaches := func(now state.Instant) {
+		t.Helper()
+		s.clock.Set(now)
+		s.await("silence to be played", func() bool {
+			for _, st := range s.pipe.Status() {
+				if st.State != "running" || st.Horizon < now {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	reaches(draftedAt + 1000)
+	if _, err := s.adm.UpdatePartitions(t.Context(), 4, "purchases"); err != nil {
+		t.Fatal(err)
+	}
+	reaches(draftedAt + 2000)
+	if n := len(s.pipe.Positions()["purchases"]); n != 4 {
+		t.Errorf("silence was played while %d of 4 partitions were read", n)
+	}
+}
