@@ -164,7 +164,7 @@ type State struct {
 	HotCache   Size     `json:"hot_cache" jsonschema_description:"Cache of recently used customers, for the whole process."`
 	Memtable   Size     `json:"memtable" jsonschema_description:"Write buffer of a shard's database."`
 	FlushEvery Duration `json:"flush_every" jsonschema_description:"How often write buffers go to disk; a crash reads back what was not flushed."`
-	MinFree    Size     `json:"min_free" jsonschema_description:"Intake stops when the disk has less room than this."`
+	MinFree    Size     `json:"min_free" jsonschema_description:"Intake stops when the disk has less room than this, and goes on with a tenth more."`
 }
 
 // Outputs is what is written besides events, and how its topics are made.

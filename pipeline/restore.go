@@ -147,7 +147,7 @@ func (f *filling) take(record *kgo.Record) error {
 			return err
 		}
 	default:
-		return &stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: unknown key: was it written by a newer release, or by somebody else?", f.shard, record.Offset)}
+		return f.decode(record)
 	}
 	if f.batch.Len() <= 4*f.share {
 		return nil
@@ -184,14 +184,23 @@ func (f *filling) check(record *kgo.Record) error {
 	return f.batch.Arm(f.customer.Due, store.CustomerID(record.Key))
 }
 
-// decode reads a record of the state.
+// decode proves that a record can be read.
 func (f *filling) decode(record *kgo.Record) (err error) {
-	switch {
-	case len(record.Value) == 0:
-	case store.IsCustomerKey(record.Key):
-		err = f.customer.Decode(record.Value)
-	case store.IsInteractionsKey(record.Key):
-		err = f.interactions.Decode(record.Value)
+	switch key := record.Key; {
+	case string(key) == ownerKey:
+	case string(key) == checkpointKey:
+		_, err := decodeCheckpoint(record)
+		return err
+	case store.IsCustomerKey(key):
+		if len(record.Value) > 0 {
+			err = f.customer.Decode(record.Value)
+		}
+	case store.IsInteractionsKey(key):
+		if len(record.Value) > 0 {
+			err = f.interactions.Decode(record.Value)
+		}
+	default:
+		return &stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: unknown key: was it written by a newer release, or by somebody else?", f.shard, record.Offset)}
 	}
 	if err != nil {
 		return lasting(&stopError{"changelog", fmt.Errorf("changelog partition %d, offset %d: %w", f.shard, record.Offset, err)})

@@ -27,6 +27,9 @@ func Durable(ctx context.Context, adm *kadm.Client, c config.Config) error {
 	found, _ := adm.DescribeTopicConfigs(ctx, names...) // what cannot be read, Layout warns of
 	var faults []error
 	for _, name := range names {
+		if err := topics[name].Err; err != nil { // Layout has just seen it: it may pass
+			return fmt.Errorf("topic %q: %w", name, err)
+		}
 		least := ""
 		if rc, err := found.On(name, nil); err == nil {
 			for _, kv := range rc.Configs {

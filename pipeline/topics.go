@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,15 @@ type Topic struct {
 	Name       string
 	Settings   map[string]string
 	Partitions int32 // 0: one per shard
+}
+
+// SettingsFor are those that init gives the topic: what it must have, and with enough replicas, that two have every record.
+func (t Topic) SettingsFor(c config.Config) map[string]string {
+	all := maps.Clone(t.Settings)
+	if c.Outputs.ReplicationFactor >= enoughReplicas {
+		all["min.insync.replicas"] = "2"
+	}
+	return all
 }
 
 // enoughReplicas are those of which one may be lost while two still have every record.
@@ -216,11 +226,8 @@ func Init(ctx context.Context, adm *kadm.Client, c config.Config, shards int32, 
 func createTopics(ctx context.Context, adm *kadm.Client, c config.Config, shards int32, topics []Topic) (created []string, err error) {
 	for _, t := range topics {
 		settings := map[string]*string{}
-		for k, v := range t.Settings {
+		for k, v := range t.SettingsFor(c) {
 			settings[k] = &v
-		}
-		if c.Outputs.ReplicationFactor >= enoughReplicas {
-			settings["min.insync.replicas"] = kadm.StringPtr("2")
 		}
 		_, e := adm.CreateTopic(ctx, t.partitions(shards), c.Outputs.ReplicationFactor, settings, t.Name)
 		switch {

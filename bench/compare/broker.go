@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -27,6 +29,8 @@ func startBroker(ctx context.Context, root string) (*broker, error) {
 	b := &broker{script: filepath.Join(root, "deploy", "kafka", "kafka.sh")}
 	cmd := exec.CommandContext(ctx, b.script, "start") // #nosec G204 -- our own script
 	cmd.Stderr = os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it halts what it has started
+	cmd.WaitDelay = time.Minute
 	// The settings of that script are for tests, which want a cleaner that never rests.
 	cmd.Env = append(os.Environ(), "KAFKA_HEAP=1g", "KAFKA_EXTRA=log.cleaner.backoff.ms=15000")
 	out, err := cmd.Output()

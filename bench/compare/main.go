@@ -26,6 +26,7 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	var o options
 	var peers string
 	flag.IntVar(&o.events, "events", 1_000_000, "records of the input")

@@ -18,6 +18,7 @@ type peer struct {
 	java    []string // what the JVM is told
 	args    []string // of the program
 	output  string   // its topic, %s the group
+	group   string   // which commits how far it is, %s its own; empty: that
 	check   []string // how what it has written is judged
 }
 
@@ -32,7 +33,7 @@ var (
 )
 
 var peers = []peer{
-	{name: "asiduo", output: "%s.segment-changes", check: []string{"-final"}},
+	{name: "asiduo", output: "%s.segment-changes", group: "%s-progress", check: []string{"-final"}},
 	{name: "kafka-streams", project: "kafka-streams", java: streams, output: "%s-out"},
 	{name: "flink-rocksdb", project: "flink", java: flink, args: []string{"rocksdb"}, output: "%s-out"},
 	{name: "flink-heap", project: "flink", java: flink, args: []string{"heap"}, output: "%s-out"},

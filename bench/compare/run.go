@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -64,15 +65,23 @@ func (o *options) run(ctx context.Context, b *broker, name, input, group string,
 	if err := cmd.Start(); err != nil {
 		return r, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	samples, err := o.watch(ctx, b, cmd.Process.Pid, began, input, group, output, ended)
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // its log says why
+		close(ended)
+	}()
+	watched := group
+	if p.group != "" {
+		watched = fmt.Sprintf(p.group, group)
+	}
+	samples, err := o.watch(ctx, b, cmd.Process.Pid, began, input, watched, output, ended)
 	r.peak = status(cmd.Process.Pid, "VmHWM:") / 1024
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-ended:
 	case <-time.After(15 * time.Second):
 		_ = cmd.Process.Kill()
+		<-ended
 	}
 	if err != nil {
 		text, _ := os.ReadFile(log.Name())
@@ -90,14 +99,14 @@ func (o *options) run(ctx context.Context, b *broker, name, input, group string,
 }
 
 // watch takes samples until the whole input is committed and the output has stopped growing.
-func (o *options) watch(ctx context.Context, b *broker, pid int, began time.Time, input, group, output string, ended <-chan error) (samples []sample, err error) {
+func (o *options) watch(ctx context.Context, b *broker, pid int, began time.Time, input, group, output string, ended <-chan struct{}) (samples []sample, err error) {
 	moved := 0 // index of the last sample in which something did
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case err := <-ended:
-			return nil, fmt.Errorf("it has ended early: %v", err)
+		case <-ended:
+			return nil, errors.New("it has ended early")
 		case <-time.After(tick):
 		}
 		s := sample{at: time.Since(began), cpu: cpu(pid), done: b.done(ctx, group, input)}

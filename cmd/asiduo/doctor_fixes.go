@@ -119,7 +119,7 @@ func (d *doctor) onePerShard(part []string) string {
 	return d.topics("--delete", part[1]) + " && asiduo init -c " + d.file + "; what subscribers have not read of it is lost"
 }
 
-// reassign gives a topic three replicas.
+// reassign gives a topic three replicas, or more if more are wanted.
 func (d *doctor) reassign(t kadm.TopicDetail, brokers kadm.BrokerDetails) string {
 	type partition struct {
 		Topic     string  `json:"topic"`
@@ -130,7 +130,7 @@ func (d *doctor) reassign(t kadm.TopicDetail, brokers kadm.BrokerDetails) string
 	for i, p := range t.Partitions.Sorted() {
 		on := slices.Clone(p.Replicas)
 		for j := range brokers { // not all to the same brokers
-			if id := brokers[(i+j)%len(brokers)].NodeID; len(on) < 3 && !slices.Contains(on, id) {
+			if id := brokers[(i+j)%len(brokers)].NodeID; len(on) < max(3, int(d.cfg.Outputs.ReplicationFactor)) && !slices.Contains(on, id) {
 				on = append(on, id)
 			}
 		}

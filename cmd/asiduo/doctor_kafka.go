@@ -92,12 +92,14 @@ func (d *doctor) settings(ctx context.Context) {
 	}
 	for i, name := range names {
 		own := i >= len(inputs)
-		replicas := 0
-		for _, p := range topics[name].Partitions {
-			replicas = len(p.Replicas)
-			if live := len(p.ISR); live < replicas {
+		replicas := 0 // of the partition that has the fewest
+		for i, p := range topics[name].Partitions.Sorted() {
+			if n := len(p.Replicas); i == 0 || n < replicas {
+				replicas = n
+			}
+			if live := len(p.ISR); live < len(p.Replicas) {
 				behind := slices.DeleteFunc(slices.Clone(p.Replicas), func(id int32) bool { return slices.Contains(p.ISR, id) })
-				d.warn("settings", "start broker "+joined(behind)+", or see in its log why it is behind", "%s/%d has %d of %d replicas in sync", name, p.Partition, live, replicas)
+				d.warn("settings", "start broker "+joined(behind)+", or see in its log why it is behind", "%s/%d has %d of %d replicas in sync", name, p.Partition, live, len(p.Replicas))
 			}
 		}
 		least, _ := strconv.Atoi(is[name]["min.insync.replicas"])
@@ -107,7 +109,7 @@ func (d *doctor) settings(ctx context.Context) {
 			d.fault("settings", d.alter(name, "min.insync.replicas="+strconv.Itoa(max(1, replicas-1))), "topic %q has min.insync.replicas=%d and %d replicas: nothing can be written", name, least, replicas)
 		case own && fragile != nil && replicas >= int(d.cfg.Outputs.ReplicationFactor):
 			d.fault("settings", d.alter(name, "min.insync.replicas=2"), "%v", fragile)
-		case own && fragile != nil && len(brokers) >= 3:
+		case own && fragile != nil && len(brokers) >= int(d.cfg.Outputs.ReplicationFactor):
 			d.fault("settings", d.reassign(topics[name], brokers), "%v", fragile)
 		case own && fragile != nil:
 			d.fault("settings", "set outputs.replication_factor: "+strconv.Itoa(replicas), "%v", fragile)

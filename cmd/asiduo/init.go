@@ -23,7 +23,8 @@ func newInit() *cobra.Command {
 		Short: "Create the topics of the pipeline",
 		Long: `init creates the topics that the pipeline owns, each with one partition per shard and the settings it needs, and prints them.
 The inputs must be there: the number of shards follows from their partitions (shards in the configuration, else that of
-topics that exist, else the smallest common divisor of at least 8, else the greatest). What exists is left as it is.
+topics that exist, else the smallest common divisor of at least 8, else the greatest). What exists is left as it is;
+init ends with an error if that is kept by fewer brokers than outputs.replication_factor says.
 With --acls it asks nobody: it prints the least rights that the processes and that init itself need where brokers ask who is there.`,
 		Example: "  asiduo init -c asiduo.yaml --dry-run\n  asiduo init -c asiduo.yaml\n  asiduo init -c asiduo.yaml --acls --principal User:shop",
 		Args:    cobra.NoArgs,
@@ -68,7 +69,7 @@ With --acls it asks nobody: it prints the least rights that the processes and th
 			}
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "%d shards\n", shards)
-			printTopics(out, pipeline.OwnTopics(cfg), created, dry)
+			printTopics(out, cfg, created, dry)
 			if dry {
 				return nil
 			}
@@ -95,8 +96,8 @@ func topics(ctx context.Context, out io.Writer, mark string, adm *kadm.Client, c
 }
 
 // printTopics says what init did with each topic, or would do.
-func printTopics(out io.Writer, topics []pipeline.Topic, created []string, dry bool) {
-	for _, t := range topics {
+func printTopics(out io.Writer, cfg config.Config, created []string, dry bool) {
+	for _, t := range pipeline.OwnTopics(cfg) {
 		what := "exists"
 		switch {
 		case slices.Contains(created, t.Name):
@@ -108,8 +109,9 @@ func printTopics(out io.Writer, topics []pipeline.Topic, created []string, dry b
 		if what == "exists" {
 			continue // its settings may be others: warnings tell
 		}
-		for _, k := range slices.Sorted(maps.Keys(t.Settings)) {
-			fmt.Fprintf(out, "  %s=%s\n", k, t.Settings[k])
+		settings := t.SettingsFor(cfg)
+		for _, k := range slices.Sorted(maps.Keys(settings)) {
+			fmt.Fprintf(out, "  %s=%s\n", k, settings[k])
 		}
 	}
 }

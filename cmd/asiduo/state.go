@@ -68,7 +68,7 @@ func shardsIn(cfg config.Config) (list []int32, err error) {
 	found, err := filepath.Glob(filepath.Join(cfg.State.Dir, "shard-*"))
 	for _, path := range found {
 		n, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(path), "shard-"), 10, 32)
-		if err == nil { // else it is set aside
+		if err == nil && filepath.Base(path) == fmt.Sprintf("shard-%d", n) { // else it is set aside, or not ours
 			list = append(list, int32(n))
 		}
 	}

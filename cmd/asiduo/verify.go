@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -49,20 +50,23 @@ It needs room for two copies of a shard below --temp, changes nothing, and exits
 				}
 			}
 			different := 0
+			var unread error
 			for _, s := range shards {
 				equal, err := verifyShard(cmd.Context(), cfg, s, temp, show, cmd.OutOrStdout())
-				if err != nil {
-					return fmt.Errorf("shard %d: %w", s, err)
-				}
-				if !equal {
+				switch {
+				case pipeline.Unreadable(err):
+					unread = errors.Join(unread, fmt.Errorf("shard %d: %w", s, err))
+				case err != nil:
+					return errors.Join(unread, fmt.Errorf("shard %d: %w", s, err))
+				case !equal:
 					different++
 				}
 			}
 			if different > 0 {
-				return fmt.Errorf("%d of %d stores differ from the changelog, which is what counts. To repair one, stop its process, remove its directory (%s), and start the process: it is built again from the changelog. Keep a copy for whoever looks for the cause",
+				err = fmt.Errorf("%d of %d stores differ from the changelog, which is what counts. To repair one, stop its process, remove its directory (%s), and start the process: it is built again from the changelog. Keep a copy for whoever looks for the cause",
 					different, len(shards), filepath.Join(cfg.State.Dir, "shard-N"))
 			}
-			return nil
+			return errors.Join(unread, err)
 		},
 	}
 	configFlag(cmd, &file)
@@ -164,13 +168,13 @@ func fetchStore(ctx context.Context, cfg config.Config, shard int32, into *store
 	path := fmt.Sprintf("/v1/state/records?shard=%d", shard)
 	err := askWith(ctx, cfg, http.MethodGet, path, http.NoBody, func(answer io.Reader) error { return copyStore(sent(answer), into) })
 	if errors.Is(err, errNotRunning) {
-		return fetchOffline(cfg, shard, into)
+		return fetchOffline(ctx, cfg, shard, into)
 	}
 	return err
 }
 
 // fetchOffline opens the one store, so that another that is damaged does not matter.
-func fetchOffline(cfg config.Config, shard int32, into *store.Store) (err error) {
+func fetchOffline(ctx context.Context, cfg config.Config, shard int32, into *store.Store) (err error) {
 	if shards, err := shardsIn(cfg); err != nil {
 		return err
 	} else if !slices.Contains(shards, shard) {
@@ -181,6 +185,9 @@ func fetchOffline(cfg config.Config, shard int32, into *store.Store) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, o.close()) }()
+	if made, err := filepath.Glob(filepath.Join(o.dir.Shard(shard), "[M0-9]*")); err != nil || len(made) == 0 {
+		return err // no manifest, no table: the process was killed before it had made a database
+	}
 	if err := o.open(shard); err != nil {
 		return damaged(err)
 	}
@@ -190,7 +197,7 @@ func fetchOffline(cfg config.Config, shard int32, into *store.Store) (err error)
 	}
 	return copyStore(func(yield func(api.RawLine, error) bool) {
 		for l, err := range api.RawLines(view) {
-			if !yield(l, damaged(err)) {
+			if !yield(l, cmp.Or(ctx.Err(), damaged(err))) {
 				return
 			}
 		}

@@ -157,17 +157,33 @@ func TestVerifyDamagedStore(t *testing.T) {
 	if got := w.untouched(s); got.code != exitGood {
 		t.Errorf("put back: %+v", got)
 	}
+	never := filepath.Join(s.cfg.State.Dir, "shard-9") // killed before there was a database in it
+	if err := os.Mkdir(never, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.untouched(s, "--shard", "9"); got.code != exitGood || got.out != "shard 9: the store is empty\n" {
+		t.Errorf("a store that was never made: %+v", got)
+	}
+	if err := os.Remove(never); err != nil {
+		t.Fatal(err)
+	}
 	refused(t, exitFailed, fmt.Sprintf("shard 9: no instance answers at admin.listen (%s), and data directory %s does not hold it", s.admin, s.cfg.State.Dir), "state", "verify", "-c", s.file, "--shard", "9")
 }
 
 // TestVerifyUnreadableChangelog: a record of the changelog that nobody can read is said by its offset, before the place of the
 // store and after it, where the next owner will meet it.
 func TestVerifyUnreadableChangelog(t *testing.T) {
-	for _, c := range []struct{ name, value, want string }{
-		{"corrupt", "\x01", "corrupt state record"},
-		{"newer", string([]byte{state.Format + 1, 0, 0}), fmt.Sprintf("state record of format %d; this release reads up to %d: run the newer release", state.Format+1, state.Format)},
+	records := [][]byte{store.CustomerKey(nil, "somebody"), store.InteractionsKey(nil, "somebody")}
+	for _, c := range []struct {
+		name, value, want string
+		keys              [][]byte
+	}{
+		{"corrupt", "\x01", "corrupt state record", records},
+		{"newer", string([]byte{state.Format + 1, 0, 0}), fmt.Sprintf("state record of format %d; this release reads up to %d: run the newer release", state.Format+1, state.Format), records},
+		{"unknown", "x", "unknown key: was it written by a newer release, or by somebody else?", [][]byte{[]byte("zzz")}},
+		{"no checkpoint", "{", "checkpoint is not readable: unexpected end of JSON input", [][]byte{[]byte("checkpoint")}},
 	} {
-		for _, key := range [][]byte{store.CustomerKey(nil, "somebody"), store.InteractionsKey(nil, "somebody")} {
+		for _, key := range c.keys {
 			for _, before := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s %c before=%v", c.name, key[0], before), func(t *testing.T) {
 					w, s, shard := settled(t)
@@ -185,7 +201,7 @@ func TestVerifyUnreadableChangelog(t *testing.T) {
 					}
 					got := w.untouched(s)
 					want := fmt.Sprintf("asiduo: shard %d: changelog partition %d, offset %d: %s\n", shard, shard, r.Offset, c.want)
-					if got.code != exitFailed || got.err != want {
+					if got.code != exitFailed || got.err != want || strings.Count(got.out, ": equal\n") != townShards-1 {
 						t.Errorf("got %d %s%s\nwant 1 %s", got.code, got.out, got.err, want)
 					}
 				})
