@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -32,7 +33,9 @@ func command(t *testing.T, args ...string) told {
 	cmd.SetArgs(args)
 	cmd.SetOut(&out)
 	cmd.SetErr(&out)
-	err := cmd.ExecuteContext(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience) // a "run" that should not have begun ends too
+	defer cancel()
+	err := cmd.ExecuteContext(ctx)
 	name := filepath.Join(t.TempDir(), "stderr")
 	f, e := os.Create(name)
 	if e != nil {
