@@ -54,6 +54,26 @@ func TestDiskStuckAtClose(t *testing.T) {
 	}), disk)
 }
 
+// TestDiskStuckAtStop has a process that is asked to end while its disk does not answer: what it leaves has not been
+// closed, and whoever stopped it hears that.
+func TestDiskStuckAtStop(t *testing.T) {
+	s := newShop(t)
+	disk := newSick()
+	s.disk = disk
+	p := s.process(func(p *Pipeline) { p.stuck = 300 * time.Millisecond })
+	ctx, stop := context.WithCancel(t.Context())
+	ends := make(chan error, 1)
+	go func() { ends <- p.Run(ctx) }()
+	s.buy("o1")
+	s.read(0, 1)
+	disk.stuck.Store(true)
+	stop()
+	if err := <-ends; err == nil || !strings.HasSuffix(err.Error(), ": is the disk full or broken?") {
+		t.Errorf("run: %v", err)
+	}
+	close(disk.heal)
+}
+
 // TestDiskStuckInQuiet has a disk that no longer answers while little happens: no write ever waits for it but the regular one
 // of what is in memory.
 func TestDiskStuckInQuiet(t *testing.T) {

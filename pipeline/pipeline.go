@@ -167,22 +167,31 @@ func (p *Pipeline) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.dir.Release()) }()
 	p.cache = pebble.NewCache(p.cfg.State.BlockCache.Bytes())
 	defer p.cache.Unref()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	p.fail = cancel
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 1)
+	p.fail = func(err error) { // while it is being stopped too: then a store has not been closed
+		select {
+		case failed <- err:
+		default:
+		}
+		cancel()
+	}
 	var tail sync.WaitGroup
 	tail.Go(func() { p.tail.Run(ctx) })
 	defer tail.Wait()
-	defer cancel(nil)
+	defer cancel()
 	m, err := p.join()
 	if err != nil {
 		return err
 	}
 	m.run(ctx)
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+	select {
+	case err := <-failed:
 		return err
+	default:
+		return nil
 	}
-	return nil
 }
 
 // prepare proves that the brokers and topics are there and fit.

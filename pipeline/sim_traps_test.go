@@ -82,7 +82,7 @@ func (w *world) trapLater() {
 		}
 		return
 	}
-	do, wait := []string{"fail", "fail", "stall"}[w.later.rng.IntN(3)], time.Duration(w.later.rng.Int64N(int64(18*time.Second)))
+	do, wait := []string{"fail", "fail", "stall"}[w.later.rng.IntN(3)], time.Duration(w.later.rng.Int64N(int64(40*time.Second)))
 	w.note("all will %s at %s", do, pipeline.WithinApply)
 	for _, p := range w.live {
 		p.set(&trap{step: pipeline.WithinApply, n: 1, do: do, wait: wait})

@@ -66,6 +66,7 @@ type world struct {
 	meanwhile  []fault // what may go wrong until then
 	down       time.Duration
 	crashes    uint64
+	perished   atomic.Bool // a process has ended with an error, maybe before its shards were closed
 
 	live     map[string]*process
 	disks    map[string]*disk
@@ -94,7 +95,7 @@ type process struct {
 	name   string
 	pipe   *pipeline.Pipeline
 	disk   *disk
-	left   *disk // what a power cut at a step has left of it
+	left   *disk // what a power cut at a step, or an end with an error, has left of it
 	net    *cable
 	killed atomic.Bool
 	cancel context.CancelFunc
@@ -383,14 +384,28 @@ func (w *world) start(name string, traps ...*trap) {
 	p.cancel = cancel
 	go func() {
 		defer close(p.done)
-		if p.err = pipe.Run(ctx); p.err != nil && !p.killed.Load() {
+		p.err = pipe.Run(ctx)
+		w.perished.Store(p.err != nil || w.perished.Load())
+		if p.err != nil && !p.killed.Load() {
 			w.note("%s ends: %v", name, p.err)
+			p.perish()
 			if strings.Contains(p.err.Error(), "is the disk full or broken?") {
 				w.hit("store: stalls for too long")
 			}
 		}
 	}()
 	w.live[name] = p
+}
+
+// perish ends what is left of a process that has ended with an error: a shard whose store does not come back, and the lock
+// that it holds, would go with it.
+func (p *process) perish() {
+	p.killed.Store(true)
+	p.net.cut(true)
+	left := p.disk.clone(100, rand.New(rand.NewPCG(0, 0))) // of 100 % no draw decides
+	p.mu.Lock()
+	p.left = left
+	p.mu.Unlock()
 }
 
 // touch panics at a record, twice at most: at the third time it would be a dead letter.
@@ -601,6 +616,9 @@ func (w *world) close() {
 		p.disk.heal()
 		p.cancel()
 		<-p.done
+	}
+	if w.perished.Load() {
+		time.Sleep(time.Minute) // their stores come back in the end, and a bubble waits for nobody
 	}
 	w.tail.stop()
 	w.disconnect()
