@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -24,24 +25,39 @@ func Durable(ctx context.Context, adm *kadm.Client, c config.Config) error {
 	if err != nil {
 		return fmt.Errorf("list topics: %w", err)
 	}
-	found, _ := adm.DescribeTopicConfigs(ctx, names...) // what cannot be read, Layout warns of
+	is, _ := TopicSettings(ctx, adm, names...) // what cannot be read, Layout warns of
 	var faults []error
 	for _, name := range names {
 		if err := topics[name].Err; err != nil { // Layout has just seen it: it may pass
 			return fmt.Errorf("topic %q: %w", name, err)
 		}
-		least := ""
-		if rc, err := found.On(name, nil); err == nil {
-			for _, kv := range rc.Configs {
-				if kv.Key == "min.insync.replicas" {
-					least = kv.MaybeValue()
-				}
-			}
-		}
-		insync, _ := strconv.Atoi(least)
+		insync, _ := strconv.Atoi(is[name]["min.insync.replicas"])
 		faults = append(faults, Fragile(c, topics[name], insync))
 	}
 	return errors.Join(faults...)
+}
+
+// TopicSettings are the settings of topics by name. A topic of which they cannot be read is missing, and err has a
+// sentence on it.
+func TopicSettings(ctx context.Context, adm *kadm.Client, names ...string) (map[string]map[string]string, error) {
+	found, err := adm.DescribeTopicConfigs(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("settings of the topics cannot be read: %w", err)
+	}
+	all := map[string]map[string]string{}
+	var unread []error
+	for _, name := range names {
+		rc, err := found.On(name, nil)
+		if err = errors.Join(err, rc.Err); err != nil {
+			unread = append(unread, fmt.Errorf("settings of topic %q cannot be read: %w", name, err))
+			continue
+		}
+		all[name] = map[string]string{}
+		for _, kv := range rc.Configs {
+			all[name][kv.Key] = kv.MaybeValue()
+		}
+	}
+	return all, errors.Join(unread...)
 }
 
 // Fragile is why a topic is kept by fewer brokers than outputs.replication_factor says, nil if it is not. insync is its
@@ -75,21 +91,13 @@ func Layout(ctx context.Context, adm *kadm.Client, c config.Config) (shards int3
 func settings(ctx context.Context, adm *kadm.Client, c config.Config) (batches map[string]int32, warnings []string, err error) {
 	own := OwnTopics(c)
 	batches = map[string]int32{}
-	found, err := adm.DescribeTopicConfigs(ctx, topicNames(own)...)
+	all, err := TopicSettings(ctx, adm, topicNames(own)...)
 	if err != nil {
-		return batches, []string{fmt.Sprintf("settings of the topics cannot be read: %v", err)}, nil
+		warnings = strings.Split(err.Error(), "\n")
 	}
 	var faults []error
 	for _, t := range own {
-		rc, err := found.On(t.Name, nil)
-		if err != nil || rc.Err != nil {
-			warnings = append(warnings, fmt.Sprintf("settings of topic %q cannot be read: %v", t.Name, errors.Join(err, rc.Err)))
-			continue
-		}
-		is := map[string]string{}
-		for _, kv := range rc.Configs {
-			is[kv.Key] = kv.MaybeValue()
-		}
+		is := all[t.Name]
 		for _, k := range slices.Sorted(maps.Keys(t.Settings)) {
 			if is[k] != "" && is[k] != t.Settings[k] {
 				warnings = append(warnings, fmt.Sprintf("topic %q has %s=%s, should be %s", t.Name, k, is[k], t.Settings[k]))
@@ -154,21 +162,18 @@ func Retention(ctx context.Context, adm *kadm.Client, c config.Config) (warnings
 	if c.Archive.Dir == "" || c.Archive.Every == 0 {
 		return nil
 	}
-	found, err := adm.DescribeTopicConfigs(ctx, InputTopics(c)...)
+	all, err := TopicSettings(ctx, adm, InputTopics(c)...)
 	if err != nil {
-		return []string{fmt.Sprintf("settings of the inputs cannot be read: %v", err)}
+		warnings = strings.Split(err.Error(), "\n")
 	}
-	for _, rc := range found {
-		for _, kv := range rc.Configs {
-			ms, err := strconv.ParseInt(kv.MaybeValue(), 10, 64)
-			if kv.Key != "retention.ms" || err != nil || ms < 0 {
-				continue
-			}
-			if keeps, every := time.Duration(ms)*time.Millisecond, c.Archive.Every.Std(); keeps < 2*every {
-				warnings = append(warnings, fmt.Sprintf("input %q keeps records for %v, less than two snapshot intervals (archive.every %v): after a loss of the changelog a snapshot may be of no use", rc.Name, keeps, every))
-			}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		ms, err := strconv.ParseInt(all[name]["retention.ms"], 10, 64)
+		if err != nil || ms < 0 {
+			continue
+		}
+		if keeps, every := time.Duration(ms)*time.Millisecond, c.Archive.Every.Std(); keeps < 2*every {
+			warnings = append(warnings, fmt.Sprintf("input %q keeps records for %v, less than two snapshot intervals (archive.every %v): after a loss of the changelog a snapshot may be of no use", name, keeps, every))
 		}
 	}
-	slices.Sort(warnings)
 	return warnings
 }

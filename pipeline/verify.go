@@ -35,8 +35,8 @@ type Verified struct {
 
 // Unreadable says that a shard could not be held against its changelog because that has what nobody can read.
 func Unreadable(err error) bool {
-	_, stops := errors.AsType[*stopError](err)
-	return stops
+	stop, stops := errors.AsType[*stopError](err)
+	return stops && (stop.reason == "changelog" || stop.reason == "newer_format")
 }
 
 const mostDifferences = 20

@@ -102,7 +102,7 @@ func (d *doctor) retention(ctx context.Context, gone map[located]bool) {
 		d.warn("retention", d.remedy(w, "let this user describe the inputs"), "%s", w)
 	}
 	inputs := pipeline.InputTopics(d.cfg)
-	is, err := topicSettings(ctx, d.adm, inputs...)
+	is, err := pipeline.TopicSettings(ctx, d.adm, inputs...)
 	starts, err2 := d.adm.ListStartOffsets(ctx, inputs...)
 	ends, err3 := d.adm.ListCommittedOffsets(ctx, inputs...)
 	if err != nil || err2 != nil || err3 != nil {

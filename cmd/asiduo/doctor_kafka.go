@@ -83,7 +83,7 @@ func (d *doctor) settings(ctx context.Context) {
 	for _, t := range pipeline.OwnTopics(d.cfg) {
 		names = append(names, t.Name)
 	}
-	is, err := topicSettings(ctx, d.adm, names...)
+	is, err := pipeline.TopicSettings(ctx, d.adm, names...)
 	topics, err2 := d.adm.ListTopics(ctx, names...)
 	brokers, err3 := d.adm.ListBrokers(ctx)
 	if err != nil || err2 != nil || err3 != nil {
@@ -137,25 +137,6 @@ func (d *doctor) sizes(name string, own bool, is map[string]string) {
 	if ms, err := strconv.ParseInt(is["delete.retention.ms"], 10, 64); err == nil && name == pipeline.OwnTopics(d.cfg)[0].Name && ms < time.Hour.Milliseconds() {
 		d.warn("settings", d.alter(name, "delete.retention.ms=86400000"), "topic %q has delete.retention.ms=%d: a store that is older than half of it is built again", name, ms)
 	}
-}
-
-// topicSettings are the settings by topic.
-func topicSettings(ctx context.Context, adm *kadm.Client, names ...string) (map[string]map[string]string, error) {
-	found, err := adm.DescribeTopicConfigs(ctx, names...)
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]map[string]string{}
-	for _, rc := range found {
-		if rc.Err != nil {
-			return nil, fmt.Errorf("topic %q: %w", rc.Name, rc.Err)
-		}
-		all[rc.Name] = map[string]string{}
-		for _, kv := range rc.Configs {
-			all[rc.Name][kv.Key] = kv.MaybeValue()
-		}
-	}
-	return all, nil
 }
 
 // transactions that are open for long hold back whoever reads committed records.
