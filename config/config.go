@@ -23,6 +23,7 @@ type Config struct {
 	API         API     `json:"api" jsonschema_description:"HTTP: customers and health."`
 	Admin       Admin   `json:"admin" jsonschema_description:"HTTP: metrics, profiles of the process, commands, the whole state. Keep it private."`
 	Monitor     Monitor `json:"monitor" jsonschema_description:"HTTP: health and metrics, and nothing else, for those who may not see more: probes of Kubernetes, Prometheus."`
+	Tracing     Tracing `json:"tracing" jsonschema_description:"Traces of acquisitions and cycles (OpenTelemetry)."`
 	Log         Log     `json:"log" jsonschema_description:"Logging of the process to standard error."`
 }
 
@@ -206,6 +207,13 @@ type Access struct {
 // Monitor is the listener that may be public: no answer of it is about a customer.
 type Monitor struct {
 	Listen string `json:"listen" jsonschema_description:"host:port, on any address. Empty: none."`
+}
+
+// Tracing is where spans go. The rest of the way there (headers, certificates, time limits) is said in the environment, as for
+// other programs: OTEL_EXPORTER_OTLP_*.
+type Tracing struct {
+	Endpoint string  `json:"endpoint" jsonschema_description:"Base URL of a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318; spans go to /v1/traces below it. Headers, certificates and time limits are set in the environment (OTEL_EXPORTER_OTLP_HEADERS and others). Empty: no traces."`
+	Sample   float64 `json:"sample" jsonschema:"minimum=0,maximum=1" jsonschema_description:"Share of the cycles that are traced; acquisitions of shards all are."`
 }
 
 // Log is what the process says about itself.

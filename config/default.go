@@ -59,6 +59,7 @@ func Default() Config {
 		Archive: Archive{Every: Duration(24 * time.Hour)},
 		API:     API{Listen: "127.0.0.1:8080", Access: Access{Tokens: []Secret{}, Rate: 1000}},
 		Admin:   Admin{Listen: "127.0.0.1:9100", Access: Access{Tokens: []Secret{}, Rate: 100}},
+		Tracing: Tracing{Sample: 0.1},
 		Log:     Log{Level: "info", Format: "text"},
 	}
 }

@@ -122,6 +122,14 @@ func (r checker) listeners() {
 	r.access("admin", r.c.Admin.Listen, r.c.Admin.Access)
 }
 
+func (r checker) tracing() {
+	text := r.c.Tracing.Endpoint
+	u, err := url.Parse(text)
+	plain := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
+		u.User == nil && u.RawQuery == "" && u.Fragment == "" && !strings.ContainsAny(text, " ?#")
+	r.need(text == "" || plain, "must be a URL such as http://127.0.0.1:4318, without user or query; what a collector wants to see goes into OTEL_EXPORTER_OTLP_HEADERS", "tracing.endpoint")
+}
+
 // advertise is a URL that other machines take as it is and put a path behind.
 func (r checker) advertise() {
 	text := r.c.API.Advertise

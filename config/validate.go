@@ -42,6 +42,7 @@ func (d *doc) rules(c Config) {
 	r.kafka()
 	r.inputs()
 	r.listeners()
+	r.tracing()
 }
 
 // need reports a rule that does not hold. The rule looks at the values at the paths and is left out when one of them

@@ -236,11 +236,13 @@ func (m *membership) serve(soft, hard context.Context, id int32, poison *poisone
 	m.p.setState(id, "acquiring", nil)
 	m.p.metrics.begin(id, m.p)
 	began := time.Now()
-	s, err := m.p.acquire(soft, id, poison)
+	ctx, span := m.p.span(soft, "acquire", id, began)
+	s, err := m.p.acquire(ctx, id, poison)
+	finish(span, err)
 	if err != nil {
 		return err
 	}
-	m.p.metrics.acquire.WithLabelValues(label(id)).Observe(time.Since(began).Seconds())
+	observe(ctx, m.p.metrics.acquire.WithLabelValues(label(id)), time.Since(began))
 	m.p.serving(id, s)
 	defer func() {
 		v := recover()

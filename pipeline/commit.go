@@ -59,6 +59,7 @@ func (s *shard) commit(ctx context.Context) error {
 	next := s.checkpoint()
 	batch := s.store.NewBatch()
 	defer batch.Discard()
+	imprint(ctx, c.out)
 	from := len(c.out) // what goes into the changelog begins here
 	for key, value := range o.changed() {
 		c.out = append(c.out, &kgo.Record{Topic: topic, Partition: s.id, Key: key, Value: value})
@@ -88,7 +89,7 @@ func (s *shard) commit(ctx context.Context) error {
 		return err
 	}
 	s.tail = last.Offset
-	s.p.metrics.phase(s.id, "commit", began)
+	s.phase(ctx, "commit", began)
 	began = time.Now()
 	mark := store.Mark{Checkpoint: next, Position: store.Position{
 		TopicID: s.ids[topic], Offset: last.Offset, Epoch: s.epoch, Written: s.written(),
@@ -115,8 +116,8 @@ func (s *shard) commit(ctx context.Context) error {
 	for key, value := range o.changed() {
 		o.cache.put(key, value)
 	}
-	s.p.metrics.phase(s.id, "store", began)
-	s.p.metrics.cycle(s.id, c)
+	s.phase(ctx, "store", began)
+	s.p.metrics.cycle(ctx, s.id, c)
 	s.confessed()
 	s.publish()
 	return s.at(AfterApply)

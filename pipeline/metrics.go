@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"strconv"
 	"sync"
 	"time"
@@ -178,10 +179,6 @@ func (m *metrics) begin(id int32, p *Pipeline) {
 
 func label(n int32) string { return strconv.Itoa(int(n)) }
 
-func (m *metrics) phase(id int32, name string, began time.Time) {
-	m.phases.WithLabelValues(label(id), name).Observe(time.Since(began).Seconds())
-}
-
 func (m *metrics) state(id int32, name string) {
 	for _, s := range shardStates {
 		v := 0.0
@@ -316,7 +313,7 @@ func (t *tallies) change(rules *state.RuleSet, c *state.Change) {
 func (t *tallies) fired(late state.Instant) { t.late = append(t.late, late) }
 
 // cycle tells what a committed cycle has done.
-func (m *metrics) cycle(id int32, c *cycle) {
+func (m *metrics) cycle(ctx context.Context, id int32, c *cycle) {
 	shard, t := label(id), &c.tally
 	m.cycles.WithLabelValues(shard).Inc()
 	for topic, n := range t.records {
@@ -337,7 +334,7 @@ func (m *metrics) cycle(id int32, c *cycle) {
 	}
 	m.timersFired.WithLabelValues(shard).Add(float64(len(t.late)))
 	for _, late := range t.late {
-		m.lateness.WithLabelValues(shard).Observe(float64(late) / 1000)
+		observe(ctx, m.lateness.WithLabelValues(shard), time.Duration(late)*time.Millisecond)
 	}
 }
 

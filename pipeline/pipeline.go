@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline/parameters"
@@ -36,6 +37,9 @@ type Deps struct {
 	FS       vfs.FS
 	Manual   *Manual   // the driver's clock; needed for time.clock manual
 	Client   []kgo.Opt // more options for every client, such as a dialer
+
+	// Tracer makes the spans of acquisitions and cycles; nil: nobody wants them.
+	Tracer trace.Tracer
 
 	// Advertise is the base URL under which other processes find this one's API; may be empty.
 	Advertise string

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/asiduo/asiduo/pipeline/transaction"
 	"github.com/asiduo/asiduo/state"
@@ -50,7 +51,8 @@ type shard struct {
 	tail    int64                        // offset in the changelog of the last record that we have committed
 	missing []lost                       // of the inputs, until a cycle has told it
 	poison  *poisoned
-	part    bool // the store has never seen a cycle of its own: it may be part of one that is being restored
+	gaining trace.Span // the acquisition; nil when nobody wants traces
+	part    bool       // the store has never seen a cycle of its own: it may be part of one that is being restored
 }
 
 // Step is a point between two steps of an acquisition or a cycle, where a test may stop the shard as a crash would.
@@ -121,6 +123,9 @@ func transactionalID(app string, shard int32) string { return fmt.Sprintf("%s-%d
 // acquire makes this process the only owner of the shard and its store equal to the changelog. It ends with ctx.
 func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *shard, err error) {
 	s := &shard{p: p, id: id, owner: rand.Text(), poison: poison}
+	if p.deps.Tracer != nil {
+		s.gaining = trace.SpanFromContext(ctx)
+	}
 	s.clock.kind, s.clock.manual, s.clock.wall = p.cfg.Time.Clock, p.deps.Manual, p.wall
 	defer func() {
 		if v := recover(); v != nil {
@@ -322,12 +327,13 @@ func (s *shard) end(ctx context.Context, before, after Step) error {
 		return fmt.Errorf("end: %w", err)
 	}
 	s.ended = time.Now()
-	s.p.metrics.commit.WithLabelValues(label(s.id)).Observe(s.ended.Sub(began).Seconds())
+	observe(ctx, s.p.metrics.commit.WithLabelValues(label(s.id)), s.ended.Sub(began))
 	return s.at(after)
 }
 
-// at is where a test may stop the shard.
+// at is where the shard has come to; a test may stop it there.
 func (s *shard) at(step Step) error {
+	s.step(step)
 	if s.p.deps.Interrupt == nil {
 		return nil
 	}

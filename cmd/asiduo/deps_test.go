@@ -45,7 +45,7 @@ var arrows = map[string][]string{
 
 // forbidden says what else a package may not know.
 var forbidden = map[string][]string{
-	"state":               {"time", "os", "net", "net/http", "context", "sync", "log", "log/slog", "math/rand", "math/rand/v2", "github.com/cockroachdb/", "github.com/twmb/", "github.com/prometheus/"},
+	"state":               {"time", "os", "net", "net/http", "context", "sync", "log", "log/slog", "math/rand", "math/rand/v2", "go.opentelemetry.io/", "github.com/cockroachdb/", "github.com/twmb/", "github.com/prometheus/"},
 	"state/kpi":           {"os", "net", "context", "sync", "log/slog", "github.com/cockroachdb/", "github.com/twmb/"}, // calendars need time
 	"state/model":         {"time", "os", "net", "context", "sync", "log/slog", "github.com/cockroachdb/", "github.com/twmb/"},
 	"state/model/fit":     {"time", "os", "net", "context", "sync", "log/slog", "github.com/cockroachdb/", "github.com/twmb/"},
@@ -55,7 +55,7 @@ var forbidden = map[string][]string{
 	"sinks/events":        {"github.com/cockroachdb/", "github.com/twmb/", "net/http"},
 	"sinks/archive":       {"github.com/twmb/", "net/http"},
 	"sinks/api":           {"github.com/twmb/", "github.com/parquet-go/"},
-	"pipeline":            {"net/http", "github.com/parquet-go/", "github.com/spf13/"},
+	"pipeline":            {"net/http", "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters", "github.com/parquet-go/", "github.com/spf13/"},
 	"pipeline/parameters": {"net/http", "github.com/cockroachdb/"},
 	"config":              {"github.com/cockroachdb/", "github.com/twmb/", "net/http"},
 }

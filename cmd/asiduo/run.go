@@ -64,8 +64,13 @@ func buildMetric() prometheus.Collector {
 // ended: listeners first, the pipeline, its stores last.
 func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	registry := newRegistry()
+	tracer, told, err := newTracer(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer told()
 	pipe, err := pipeline.New(cfg, pipeline.Deps{
-		Log: log, Registry: registry, FS: vfs.Default, Advertise: advertised(cfg), Client: pipeline.SharedDialer(cfg.Kafka.TLS, log),
+		Log: log, Registry: registry, FS: vfs.Default, Advertise: advertised(cfg), Client: pipeline.SharedDialer(cfg.Kafka.TLS, log), Tracer: tracer,
 	})
 	if err != nil {
 		return usageError{err}
