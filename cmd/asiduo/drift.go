@@ -38,6 +38,7 @@ type Drifted struct {
 type drifting struct {
 	cfg                      config.Config
 	archive, from, to, model string
+	every                    int // days of a step; 0: no series
 	out                      outlet
 }
 
@@ -49,14 +50,24 @@ func newDrift() *cobra.Command {
 		Long: `drift holds the model that customers were scored with at one snapshot against what they did up to another: orders and customers who
 order, by how many orders they had, and how churn probabilities have shifted (the population stability index: below 0.1 hardly, above 0.25 far;
 silence, newcomers and the time between the snapshots shift them too). An order is a day with orders; days whose orders were refunded meanwhile are
-missing in what came. When the ratio of what came to what was expected leaves 0.9 to 1.1 for weeks, fit again.`,
-		Example: "  asiduo model drift -c asiduo.yaml --from 2026-05-01\n  asiduo model drift -c asiduo.yaml --from 2026-05-01 --to 2026-06-01 --json -",
+missing in what came. When the ratio of what came to what was expected leaves 0.9 to 1.1 for weeks, fit again: --every 7 shows them one by one.`,
+		Example: "  asiduo model drift -c asiduo.yaml --from 2026-05-01 --every 7\n  asiduo model drift -c asiduo.yaml --from 2026-05-01 --to 2026-06-01 --json -",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if c.cfg, err = loadConfig(file); err != nil {
 				return err
 			}
-			d, err := c.find(cmd.Context())
+			if err := c.complete(); err != nil {
+				return err
+			}
+			if c.every > 0 {
+				s, err := c.series(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return c.out.write(cmd.OutOrStdout(), s, s.writeText, nil)
+			}
+			d, err := c.between(cmd.Context(), c.from, c.to)
 			if err != nil {
 				return err
 			}
@@ -68,40 +79,46 @@ missing in what came. When the ratio of what came to what was expected leaves 0.
 	f.StringVar(&c.archive, "archive", "", "directory of the archive; default: archive.dir of the configuration")
 	f.StringVar(&c.from, "from", "", "day of the first snapshot (2026-05-01)")
 	f.StringVar(&c.to, "to", "", "day of the second; default: the newest")
+	f.IntVar(&c.every, "every", 0, "one step for each so many days between the two, from snapshot to snapshot; 7: weeks")
 	f.StringVar(&c.model, "model", "", "file with what \"asiduo model show\" has printed; default: what is published")
 	f.StringVar(&c.out.json, "json", "", "write the figures to this file as JSON; - for the standard output, instead of the text")
 	return cmd
 }
 
-func (c *drifting) find(ctx context.Context) (*Drifted, error) {
+// complete fills in what was not said.
+func (c *drifting) complete() (err error) {
 	if c.archive == "" {
 		c.archive = c.cfg.Archive.Dir
 	}
 	switch {
 	case c.archive == "":
-		return nil, usageError{errors.New("there is no archive: give --archive, or set archive.dir")}
+		return usageError{errors.New("there is no archive: give --archive, or set archive.dir")}
 	case c.from == "":
-		return nil, usageError{errors.New("say with --from since when")}
+		return usageError{errors.New("say with --from since when")}
+	case c.every < 0:
+		return usageError{fmt.Errorf("--every %d: must be a number of days", c.every)}
 	}
 	if c.to == "" {
-		var err error
-		if c.to, err = archive.Newest(c.archive); err != nil {
-			return nil, err
-		}
+		c.to, err = archive.Newest(c.archive)
 	}
-	first, err := c.look(c.from)
+	return err
+}
+
+// between is the drift from the snapshot of one day to that of another.
+func (c *drifting) between(ctx context.Context, from, to string) (*Drifted, error) {
+	first, err := c.look(from)
 	if err != nil {
 		return nil, err
 	}
-	second, err := c.look(c.to)
+	second, err := c.look(to)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case first.App != second.App || first.Epoch != second.Epoch || first.Shards != second.Shards:
-		return nil, fmt.Errorf("the snapshots of %s and %s are of different applications, epochs or shards", c.from, c.to)
+		return nil, fmt.Errorf("the snapshots of %s and %s are of different applications, epochs or shards", from, to)
 	case second.until <= first.until:
-		return nil, usageError{fmt.Errorf("the snapshot of %s is not later than that of %s", c.to, c.from)}
+		return nil, usageError{fmt.Errorf("the snapshot of %s is not later than that of %s", to, from)}
 	}
 	m, err := c.running(ctx, first.version)
 	if err != nil {
@@ -130,6 +147,13 @@ type look struct {
 	version uint32 // of the model
 }
 
+// adoptingError: the customers of a snapshot were scored with two models.
+type adoptingError struct{ day string }
+
+func (e *adoptingError) Error() string {
+	return fmt.Sprintf("the snapshot of %s was made while a new version was adopted: take another", e.day)
+}
+
 func (c *drifting) look(day string) (*look, error) {
 	m, err := archive.ReadManifest(c.archive, day)
 	if err != nil {
@@ -142,7 +166,7 @@ func (c *drifting) look(day string) (*look, error) {
 	l := &look{Manifest: m, until: until}
 	for i, p := range m.Parts {
 		if i > 0 && p.Versions.Model != l.version || p.Sweep != nil {
-			return nil, fmt.Errorf("the snapshot of %s was made while a new version was adopted: take another", day)
+			return nil, &adoptingError{day}
 		}
 		l.version = p.Versions.Model
 	}

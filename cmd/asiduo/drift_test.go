@@ -37,30 +37,81 @@ func before(t *testing.T, records, day string) string {
 	return b.String()
 }
 
-// TestDrift holds what the command says of two snapshots against a count over the log itself.
-func TestDrift(t *testing.T) {
-	csv, out := written(t, "shop.csv", smallShop(300)), t.TempDir()
-	records := command(t, append(append([]string{"replay", "--print", "--column", "order_id=Nr"}, smallColumns...), csv)...)
-	if records.code != exitGood {
-		t.Fatal(records.err)
+// looks makes an archive with snapshots of a small shop, as of the beginnings of days. records are its canonical records.
+func looks(t *testing.T, days ...string) (cfg, archive, records string) {
+	t.Helper()
+	csv, archive := written(t, "shop.csv", smallShop(300)), t.TempDir()
+	printed := command(t, append(append([]string{"replay", "--print", "--column", "order_id=Nr"}, smallColumns...), csv)...)
+	if printed.code != exitGood {
+		t.Fatal(printed.err)
 	}
 	_, address := fakeBroker(t, kfake.SeedTopics(townShards, "purchases", "interactions"))
-	cfg := configFile(t, address, "")
+	cfg = configFile(t, address, "")
 	if got := command(t, "init", "-c", cfg); got.code != exitGood {
 		t.Fatal(got.err)
 	}
-	for _, day := range []string{"2024-10-01", "2024-12-31"} {
-		dir, log := t.TempDir(), written(t, "shop.jsonl", "")
-		if err := os.WriteFile(log, []byte(before(t, records.out, day)), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	for _, day := range days {
+		dir, log := t.TempDir(), written(t, "shop.jsonl", before(t, printed.out, day))
 		if got := command(t, "simulate", "-c", cfg, "--input", log, "--until", day+"T00:00:00Z", "--output", dir); got.code != exitGood {
 			t.Fatal(got.err)
 		}
-		if err := os.CopyFS(filepath.Join(out, "snapshots"), os.DirFS(filepath.Join(dir, "snapshots"))); err != nil {
+		if err := os.CopyFS(filepath.Join(archive, "snapshots"), os.DirFS(filepath.Join(dir, "snapshots"))); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return cfg, archive, printed.out
+}
+
+// TestDriftSeries: each step is what the command says of its two snapshots alone.
+func TestDriftSeries(t *testing.T) {
+	cfg, out, _ := looks(t, "2024-10-01", "2024-10-05", "2024-10-08", "2024-10-15", "2024-10-17", "2024-11-01")
+	manifest := filepath.Join(out, "snapshots", "dt=2024-10-15", "_manifest.json")
+	text, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(manifest, []byte(strings.Replace(string(text), `"model": 1`, `"model": 2`, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	drift := []string{"model", "drift", "-c", cfg, "--archive", out, "--from", "2024-10-01"}
+	got := command(t, append(drift, "--every", "7", "--json", "-")...)
+	var s DriftSeries
+	if got.code != exitGood || json.Unmarshal([]byte(got.out), &s) != nil {
+		t.Fatalf("%d %s", got.code, got.err)
+	}
+	days := []string{"2024-10-01", "2024-10-08", "2024-10-17", "2024-11-01"}
+	if len(s.Steps) != 3 || fmt.Sprint(s.Skipped) != "[2024-10-15]" || s.Every != 7 {
+		t.Fatalf("%d steps, without %v", len(s.Steps), s.Skipped)
+	}
+	var came float64
+	for i, step := range s.Steps {
+		alone := command(t, "model", "drift", "-c", cfg, "--archive", out, "--from", days[i], "--to", days[i+1], "--json", "-")
+		b, err := json.MarshalIndent(step, "", "  ")
+		if err != nil || string(b)+"\n" != alone.out {
+			t.Errorf("step %d: %v\n%s\nalone %s%s", i, err, b, alone.out, alone.err)
+		}
+		came += step.Orders.Came
+	}
+	if came == 0 {
+		t.Error("nothing was ordered")
+	}
+	shown := command(t, append(drift, "--every", "7")...)
+	for _, part := range []string{"2024-10-31", fmt.Sprintf("%.0f came: ratio ", came), "the snapshot of 2024-10-15 was made while a new version was adopted, and is left out"} {
+		if !strings.Contains(shown.out, part) {
+			t.Errorf("no %q in\n%s%s", part, shown.out, shown.err)
+		}
+	}
+	if t.Failed() {
+		t.Log(shown.out)
+	}
+	refused(t, exitUsage, "--every -1: must be a number of days", append(drift, "--every", "-1")...)
+	refused(t, exitFailed, "no snapshot up to 2024-11-01 is 40 days later than that of 2024-10-01", append(drift, "--every", "40")...)
+	refused(t, exitUsage, `"May" is not a day such as 2026-05-01`, "model", "drift", "-c", cfg, "--archive", out, "--from", "May", "--every", "7")
+}
+
+// TestDrift holds what the command says of two snapshots against a count over the log itself.
+func TestDrift(t *testing.T) {
+	cfg, out, records := looks(t, "2024-10-01", "2024-12-31")
 	drift := []string{"model", "drift", "-c", cfg, "--archive", out, "--from", "2024-10-01"}
 	got := command(t, append(drift, "--json", "-")...)
 	var d Drifted
@@ -70,7 +121,7 @@ func TestDrift(t *testing.T) {
 
 	// The same from the log: days with orders by customer, as canonical records have them.
 	days := map[string]map[int]bool{}
-	for line := range strings.Lines(records.out) {
+	for line := range strings.Lines(records) {
 		var r struct {
 			CustomerID string    `json:"customer_id"`
 			OrderedAt  time.Time `json:"ordered_at"`

@@ -27,15 +27,31 @@ type Buyer struct {
 
 // Newest is the day of the newest published snapshot below a directory.
 func Newest(root string) (string, error) {
-	done, err := filepath.Glob(local(root, folder("*")+"/"+successName))
+	days, err := Days(root)
 	if err != nil {
 		return "", err
 	}
-	if len(done) == 0 {
-		return "", fmt.Errorf("archive: no published snapshot below %s", root)
+	return days[len(days)-1], nil
+}
+
+// Days are those of the published snapshots below a directory, in their order, at least one.
+func Days(root string) ([]string, error) {
+	done, err := filepath.Glob(local(root, folder("*")+"/"+successName))
+	if err != nil {
+		return nil, err
 	}
-	_, day, _ := strings.Cut(filepath.Base(filepath.Dir(slices.Max(done))), "=")
-	return day, checkDay(day)
+	if len(done) == 0 {
+		return nil, fmt.Errorf("archive: no published snapshot below %s", root)
+	}
+	days := make([]string, len(done))
+	for i, file := range done {
+		_, days[i], _ = strings.Cut(filepath.Base(filepath.Dir(file)), "=")
+		if err := checkDay(days[i]); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(days)
+	return days, nil
 }
 
 // ReadBuyers reads the customers with orders of a published snapshot, part by part, without their ids.
