@@ -187,7 +187,7 @@ func TestHelm(t *testing.T) {
 					core += "---\n" + one
 				}
 				if cfg := o.Data["asiduo.yaml"]; cfg != "" {
-					run(t, []string{"KAFKA_PASSWORD=x"}, binary(t), "check", "-c", write(t, filepath.Join(t.TempDir(), "asiduo.yaml"), cfg))
+					run(t, []string{"KAFKA_PASSWORD=x", "POD_NAME=shop-asiduo-0"}, binary(t), "check", "-c", write(t, filepath.Join(t.TempDir(), "asiduo.yaml"), cfg))
 				}
 				if o.Kind == "PrometheusRule" {
 					rules, err := yaml.Marshal(o.Spec)
@@ -208,6 +208,8 @@ func TestHelm(t *testing.T) {
 		"replica":             "replica=3",
 		"config.api":          "config.api.listen=0.0.0.0:8080",
 		"archive":             "archive.enabled=true",
+		"api.tokensSecret":    "api.enabled=true",
+		"tls.secret":          "api.tls.clientCertificates=true",
 		"image.digest":        "image.digest=latest",
 		"networkPolicy.kafka": "networkPolicy.kafka.ports=9092",
 	} {
