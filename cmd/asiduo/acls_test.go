@@ -29,8 +29,8 @@ func TestOperatingPage(t *testing.T) {
 		}
 		n++
 	}
-	if n != 3 {
-		t.Errorf("%d configurations, want 3", n)
+	if n != 4 {
+		t.Errorf("%d configurations, want 4", n)
 	}
 	got := command(t, "init", "-c", written(t, "asiduo.yaml", "app: shop\ncurrency: EUR\nkafka: {brokers: [\"kafka:9093\"]}\n"), "--acls", "--principal", "User:shop")
 	if got.code != exitGood || !strings.Contains(string(page), "```text\n"+got.out+"```\n") {
