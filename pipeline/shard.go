@@ -122,10 +122,7 @@ func transactionalID(app string, shard int32) string { return fmt.Sprintf("%s-%d
 
 // acquire makes this process the only owner of the shard and its store equal to the changelog. It ends with ctx.
 func (p *Pipeline) acquire(ctx context.Context, id int32, poison *poisoned) (_ *shard, err error) {
-	s := &shard{p: p, id: id, owner: rand.Text(), poison: poison}
-	if p.deps.Tracer != nil {
-		s.gaining = trace.SpanFromContext(ctx)
-	}
+	s := &shard{p: p, id: id, owner: rand.Text(), poison: poison, gaining: p.gaining(ctx)}
 	s.clock.kind, s.clock.manual, s.clock.wall = p.cfg.Time.Clock, p.deps.Manual, p.wall
 	defer func() {
 		if v := recover(); v != nil {

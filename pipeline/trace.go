@@ -91,6 +91,14 @@ func imprint(ctx context.Context, out []*kgo.Record) {
 	}
 }
 
+// gaining is the span of the acquisition that ctx is about; nil when nobody wants traces.
+func (p *Pipeline) gaining(ctx context.Context) trace.Span {
+	if p.deps.Tracer == nil {
+		return nil
+	}
+	return trace.SpanFromContext(ctx)
+}
+
 // step notes in the acquisition's span where it has come to.
 func (s *shard) step(step Step) {
 	if s.gaining != nil && step != WithinRestore { // as often as there are pieces
