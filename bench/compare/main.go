@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/asiduo/asiduo/bench/measure"
 )
 
 // options are those of the command line.
@@ -62,16 +64,16 @@ func (o *options) compare(ctx context.Context) (err error) {
 	if err := o.build(ctx); err != nil {
 		return err
 	}
-	b, err := startBroker(ctx, o.root)
+	b, err := measure.StartBroker(ctx, o.root)
 	if err != nil {
 		return err
 	}
-	defer b.stop()
+	defer b.Stop()
 	input := fmt.Sprintf("purchases-%d-%d", o.events, o.customers)
-	if _, err := o.tool(ctx, "gen", "-brokers", b.address, "-topic", input, "-events", fmt.Sprint(o.events), "-customers", fmt.Sprint(o.customers)); err != nil {
+	if _, err := o.tool(ctx, "gen", "-brokers", b.Address, "-topic", input, "-events", fmt.Sprint(o.events), "-customers", fmt.Sprint(o.customers)); err != nil {
 		return err
 	}
-	told, err := o.tool(ctx, "check", "-brokers", b.address, "-input", input, "-cache", o.expectation())
+	told, err := o.tool(ctx, "check", "-brokers", b.Address, "-input", input, "-cache", o.expectation())
 	if err != nil {
 		return err
 	}

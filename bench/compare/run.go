@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/asiduo/asiduo/bench/measure"
 )
 
 const (
@@ -41,10 +41,10 @@ type sample struct {
 }
 
 // run measures one peer, from outside.
-func (o *options) run(ctx context.Context, b *broker, name, input, group string, wanted int) (r result, err error) {
+func (o *options) run(ctx context.Context, b *measure.Broker, name, input, group string, wanted int) (r result, err error) {
 	p := o.find(name)
 	output := fmt.Sprintf(p.output, group)
-	if err := b.create(ctx, output); err != nil {
+	if err := b.Create(ctx, output); err != nil {
 		return r, err
 	}
 	dir := filepath.Join(o.work, group)
@@ -54,7 +54,7 @@ func (o *options) run(ctx context.Context, b *broker, name, input, group string,
 	defer func() { _ = os.RemoveAll(dir) }()
 	args := o.command(p, wanted)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...) // #nosec G204 -- built above
-	cmd.Env = append(os.Environ(), "PEER_BROKERS="+b.address, "PEER_INPUT="+input, "PEER_OUTPUT="+output, "PEER_GROUP="+group, "PEER_DIR="+dir)
+	cmd.Env = append(os.Environ(), "PEER_BROKERS="+b.Address, "PEER_INPUT="+input, "PEER_OUTPUT="+output, "PEER_GROUP="+group, "PEER_DIR="+dir)
 	log, err := os.Create(filepath.Join(o.work, group+".log"))
 	if err != nil {
 		return r, err
@@ -75,7 +75,7 @@ func (o *options) run(ctx context.Context, b *broker, name, input, group string,
 		watched = fmt.Sprintf(p.group, group)
 	}
 	samples, err := o.watch(ctx, b, cmd.Process.Pid, began, input, watched, output, ended)
-	r.peak = status(cmd.Process.Pid, "VmHWM:") / 1024
+	r.peak = measure.Status(cmd.Process.Pid, "VmHWM:") / 1024
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-ended:
@@ -88,18 +88,18 @@ func (o *options) run(ctx context.Context, b *broker, name, input, group string,
 		return r, fmt.Errorf("%w\n%s", err, text[max(0, len(text)-2000):])
 	}
 	r.account(samples, o.events)
-	r.disk = size(dir)
-	if r.changelog, err = b.size(ctx, group); err != nil {
+	r.disk = measure.Size(dir)
+	if r.changelog, err = b.Changelog(ctx, group); err != nil {
 		return r, err
 	}
 	if err := o.judge(ctx, b, p, input, output, &r); err != nil {
 		return r, err
 	}
-	return r, b.drop(ctx, group)
+	return r, b.Drop(ctx, group)
 }
 
 // watch takes samples until the whole input is committed and the output has stopped growing.
-func (o *options) watch(ctx context.Context, b *broker, pid int, began time.Time, input, group, output string, ended <-chan struct{}) (samples []sample, err error) {
+func (o *options) watch(ctx context.Context, b *measure.Broker, pid int, began time.Time, input, group, output string, ended <-chan struct{}) (samples []sample, err error) {
 	moved := 0 // index of the last sample in which something did
 	for {
 		select {
@@ -109,8 +109,8 @@ func (o *options) watch(ctx context.Context, b *broker, pid int, began time.Time
 			return nil, errors.New("it has ended early")
 		case <-time.After(tick):
 		}
-		s := sample{at: time.Since(began), cpu: cpu(pid), done: b.done(ctx, group, input)}
-		if s.outputs, err = b.outputs(ctx, output); err != nil {
+		s := sample{at: time.Since(began), cpu: measure.CPU(pid), done: b.Done(ctx, group, input)}
+		if s.outputs, err = b.Outputs(ctx, output); err != nil {
 			return nil, err
 		}
 		samples = append(samples, s)
@@ -144,8 +144,8 @@ func (r *result) account(samples []sample, events int) {
 }
 
 // judge holds what has been written against the reference model.
-func (o *options) judge(ctx context.Context, b *broker, p peer, input, output string, r *result) error {
-	told, err := o.tool(ctx, "check", append([]string{"-brokers", b.address, "-input", input, "-output", output, "-cache", o.expectation()}, p.check...)...)
+func (o *options) judge(ctx context.Context, b *measure.Broker, p peer, input, output string, r *result) error {
+	told, err := o.tool(ctx, "check", append([]string{"-brokers", b.Address, "-input", input, "-output", output, "-cache", o.expectation()}, p.check...)...)
 	if err != nil {
 		return err
 	}
@@ -159,42 +159,4 @@ func (o *options) judge(ctx context.Context, b *broker, p peer, input, output st
 	}
 	r.check, _, _ = strings.Cut(strings.TrimPrefix(told, "check="), " ")
 	return nil
-}
-
-// cpu is user and system time of a process, in seconds.
-func cpu(pid int) float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	const perSecond = 100 // of the clock that the kernel counts in
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	user, _ := strconv.ParseFloat(f[11], 64)
-	system, _ := strconv.ParseFloat(f[12], 64)
-	return (user + system) / perSecond
-}
-
-// status is a field of a process's status, in KiB.
-func status(pid int, field string) float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for l := range strings.Lines(string(b)) {
-		if v, found := strings.CutPrefix(l, field); found {
-			n, _ := strconv.ParseFloat(strings.Fields(v)[0], 64)
-			return n
-		}
-	}
-	return 0
-}
-
-// size is the number of bytes below a directory.
-func size(dir string) (n int64) {
-	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err == nil && e.Type().IsRegular() {
-			if i, err := e.Info(); err == nil {
-				n += i.Size()
-			}
-		}
-		return nil
-	})
-	return n
 }

@@ -35,7 +35,8 @@ var arrows = map[string][]string{
 	"config":               {},
 	"bench":                {"config", "pipeline", "pipeline/parameters", "state", "state/store"},
 	"bench/asiduo":         {"config", "pipeline", "state"},
-	"bench/compare":        {},
+	"bench/compare":        {"bench/measure"},
+	"bench/measure":        {},
 
 	// The tests of deploy know asiduo only from outside; the programs below it know nothing of it.
 	"deploy":            {},
