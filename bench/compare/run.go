@@ -32,14 +32,6 @@ type result struct {
 	check       string
 }
 
-// sample is how far a run is.
-type sample struct {
-	at      time.Duration
-	cpu     float64 // seconds
-	done    int64   // records of the input that are committed
-	outputs int64
-}
-
 // run measures one peer, from outside.
 func (o *options) run(ctx context.Context, b *measure.Broker, name, input, group string, wanted int) (r result, err error) {
 	p := o.find(name)
@@ -87,7 +79,7 @@ func (o *options) run(ctx context.Context, b *measure.Broker, name, input, group
 		text, _ := os.ReadFile(log.Name())
 		return r, fmt.Errorf("%w\n%s", err, text[max(0, len(text)-2000):])
 	}
-	r.account(samples, o.events)
+	r.whole, r.half, r.rate = measure.Account(samples, int64(o.events))
 	r.disk = measure.Size(dir)
 	if r.changelog, err = b.Changelog(ctx, group); err != nil {
 		return r, err
@@ -99,7 +91,7 @@ func (o *options) run(ctx context.Context, b *measure.Broker, name, input, group
 }
 
 // watch takes samples until the whole input is committed and the output has stopped growing.
-func (o *options) watch(ctx context.Context, b *measure.Broker, pid int, began time.Time, input, group, output string, ended <-chan struct{}) (samples []sample, err error) {
+func (o *options) watch(ctx context.Context, b *measure.Broker, pid int, began time.Time, input, group, output string, ended <-chan struct{}) (samples []measure.Sample, err error) {
 	moved := 0 // index of the last sample in which something did
 	for {
 		select {
@@ -109,38 +101,21 @@ func (o *options) watch(ctx context.Context, b *measure.Broker, pid int, began t
 			return nil, errors.New("it has ended early")
 		case <-time.After(tick):
 		}
-		s := sample{at: time.Since(began), cpu: measure.CPU(pid), done: b.Done(ctx, group, input)}
-		if s.outputs, err = b.Outputs(ctx, output); err != nil {
+		s := measure.Sample{At: time.Since(began), CPU: measure.CPU(pid), Done: b.Done(ctx, group, input)}
+		if s.Outputs, err = b.Outputs(ctx, output); err != nil {
 			return nil, err
 		}
 		samples = append(samples, s)
-		if was := samples[moved]; s.done != was.done || s.outputs != was.outputs {
+		if was := samples[moved]; s.Done != was.Done || s.Outputs != was.Outputs {
 			moved = len(samples) - 1
 		}
-		switch still := s.at - samples[moved].at; {
-		case s.done >= int64(o.events) && still > quiet:
+		switch still := s.At - samples[moved].At; {
+		case s.Done >= int64(o.events) && still > quiet:
 			return samples[:moved+1], nil
-		case s.at > o.limit:
-			return nil, fmt.Errorf("%d of %d records after %v", s.done, o.events, o.limit)
+		case s.At > o.limit:
+			return nil, fmt.Errorf("%d of %d records after %v", s.Done, o.events, o.limit)
 		}
 	}
-}
-
-func (r *result) account(samples []sample, events int) {
-	last := samples[len(samples)-1]
-	var half sample
-	for _, half = range samples {
-		if half.done >= int64(events)/2 {
-			break
-		}
-	}
-	if half.done == last.done { // so short a run that there is no second half
-		half = sample{}
-	}
-	rest := float64(last.done - half.done)
-	r.whole = last.cpu / float64(events) * 1e6
-	r.half = (last.cpu - half.cpu) / rest * 1e6
-	r.rate = rest / (last.at - half.at).Seconds()
 }
 
 // judge holds what has been written against the reference model.
