@@ -65,10 +65,22 @@ func (b *Broker) Stop() {
 	}
 }
 
-// Create makes a topic whose records, which are years old, are kept.
+// Create makes a topic whose records, which are years old, are kept, and waits until brokers know it.
 func (b *Broker) Create(ctx context.Context, topic string) error {
-	_, err := b.Admin.CreateTopic(ctx, 4, 1, map[string]*string{"retention.ms": kadm.StringPtr("-1")}, topic)
-	return err
+	if _, err := b.Admin.CreateTopic(ctx, 4, 1, map[string]*string{"retention.ms": kadm.StringPtr("-1")}, topic); err != nil {
+		return err
+	}
+	for {
+		ends, err := b.Admin.ListEndOffsets(ctx, topic)
+		if err == nil && ends.Error() == nil && len(ends[topic]) == 4 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // Drop deletes all topics whose names begin with that of a run.
