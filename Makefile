@@ -3,7 +3,7 @@
 GO ?= go
 CASES ?=
 
-.PHONY: test vectors sim lint conformance kafka-test security-test upgrade-test docs-test deploy-test chaos mutants bench bench-full benchmarks nightly build fuzz release image
+.PHONY: test vectors sim lint conformance kafka-test security-test upgrade-test docs-test deploy-test chaos mutants bench bench-full bench-workloads benchmarks nightly build fuzz release image
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/asiduo ./cmd/asiduo
@@ -96,6 +96,13 @@ bench:
 	$(GO) run ./bench/compare -events $(EVENTS) $(if $(PEERS),-peers $(PEERS))
 bench-full:
 	$(GO) run ./bench/compare -events 5000000 -rounds 3
+
+# asiduo alone over loads that each show another of its costs, on a real Kafka, with the goals beside: bench/README.md. WORKLOADS=retail,storm
+# for some of them.
+CUSTOMERS ?= 200000
+WORKLOADS ?=
+bench-workloads:
+	$(GO) run ./bench/workloads -events $(EVENTS) -customers $(CUSTOMERS) $(if $(WORKLOADS),-workloads $(WORKLOADS))
 
 # Every benchmark of the code once; ASIDUO_EVENTS=20000 for a short one.
 benchmarks:

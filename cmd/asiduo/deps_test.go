@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 	"bench/asiduo":         {"config", "pipeline", "state"},
 	"bench/compare":        {"bench/measure"},
 	"bench/measure":        {},
+	"bench/workloads":      {"bench/measure"},
 
 	// The tests of deploy know asiduo only from outside; the programs below it know nothing of it.
 	"deploy":            {},

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/asiduo/asiduo/bench/measure"
+)
+
+// retail is one purchase to nine interactions, nine tenths of them of a tenth of the customers.
+func retail(ctx context.Context, o *options, t *table) error {
+	return throughput(ctx, o, t, history{events: o.events, purchases: 1, hot: 0.9}, "5 us")
+}
+
+// uniform is the same mix where no customer is more likely than another: nothing that was read lately helps.
+func uniform(ctx context.Context, o *options, t *table) error {
+	return throughput(ctx, o, t, history{events: o.events, purchases: 1}, "15 us, of 10 M customers")
+}
+
+// throughput reads what lies there as fast as it can, all outputs included, and tells the cost of a record.
+func throughput(ctx context.Context, o *options, t *table, h history, goal string) error {
+	t.load = fmt.Sprintf("%d records, 1 purchase to 9 interactions, %d customers to draw from, all outputs", o.events, o.customers)
+	now := time.Now()
+	e, err := newEngine(ctx, o, t.name, "")
+	if err != nil {
+		return err
+	}
+	defer e.remove()
+	b := newBook(e, o.customers)
+	if err := o.load(ctx, b.past(h, now)); err != nil {
+		return err
+	}
+	if err := e.start(ctx); err != nil {
+		return err
+	}
+	c, err := e.catchUp(ctx, b.records)
+	if err != nil {
+		return err
+	}
+	t.add("CPU for each record, whole run", "", "%.1f us", c.whole)
+	t.add("CPU for each record, second half", goal, "%.1f us", c.half)
+	t.add("records a second, second half", "", "%.0f", c.rate)
+	return e.sizes(ctx, t, b)
+}
+
+// sizes ends the process and tells what it took, after it has checked that the answers are right.
+func (e *engine) sizes(ctx context.Context, t *table, b *book) error {
+	peak := e.peak()
+	customers, err := e.right(ctx, b)
+	if err != nil {
+		return err
+	}
+	f, err := e.metrics(ctx)
+	if err != nil {
+		return err
+	}
+	if dead := f.sum("asiduo_dead_letters_total"); dead > 0 {
+		return fmt.Errorf("%.0f dead letters", dead)
+	}
+	e.stop()
+	changelog, err := e.o.broker.Changelog(ctx, e.app)
+	if err != nil {
+		return err
+	}
+	t.add("peak memory", "1024 MiB at 10 M customers", "%.0f MiB", peak)
+	t.add("disk for each customer", "150 B", "%.0f B", float64(measure.Size(e.data()))/float64(customers))
+	t.add("changelog for each customer, as it is on the broker", "", "%.0f B", float64(changelog)/float64(customers))
+	t.add("checked", "", "profiles of all %d customers: orders, money, last interaction; sequences", customers)
+	return nil
+}
