@@ -27,6 +27,9 @@ func clientOptions(c config.Kafka) []kgo.Opt {
 		// Cycles are small when little happens; lz4 would take a block of 4 MiB for each batch on either side.
 		kgo.ProducerBatchCompression(kgo.SnappyCompression(), kgo.NoCompression()),
 		kgo.MaxDecompressBatchBytes(64 << 20),
+		// What brokers refuse for a moment, records of a transaction right behind another one not least, is written again when the client
+		// has asked again who leads what: by itself it waits five seconds with that, in which nobody of the shard is told anything.
+		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.DisableClientMetrics(),
 		kgo.ClientID("asiduo"),
 	}

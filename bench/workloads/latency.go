@@ -12,8 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// warm is a process that has read the past of all its customers and caught up. All of it was news, so that there is no topic to which
-// it has not written yet: the first record for one waits some seconds until the client asks who leads it.
+// warm is a process that has read the past of all its customers and caught up. All of it was news, so that every topic of the outputs
+// has been written to: what the first record of one costs is no latency of the others.
 func warm(ctx context.Context, o *options, t *table, h history) (*engine, *book, cost, error) {
 	now := time.Now()
 	e, err := newEngine(ctx, o, t.name, "")

@@ -1,0 +1,47 @@
+package pipeline
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// TestRefusedRecords has brokers that are busy and refuse records of a transaction because the one before it has not quite ended
+// (CONCURRENT_TRANSACTIONS), right after the client has asked who leads what. It writes them again when it has asked again, which by
+// itself it does only every five seconds: three refusals held up everybody of the shard for fifteen.
+func TestRefusedRecords(t *testing.T) {
+	s := newShop(t)
+	s.start(func(p *Pipeline) { p.deps.Client = nil }) // patient as in production
+	s.buy("o1")
+	s.read(0, 1)
+	var refused atomic.Int32
+	s.cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		s.cluster.KeepControl()
+		req := r.(*kmsg.ProduceRequest)
+		if req.TransactionID == nil || refused.Load() >= 3 {
+			return nil, nil, false
+		}
+		refused.Add(1)
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		for _, rt := range req.Topics {
+			topic := kmsg.NewProduceResponseTopic()
+			topic.Topic, topic.TopicID = rt.Topic, rt.TopicID
+			for _, rp := range rt.Partitions {
+				p := kmsg.NewProduceResponseTopicPartition()
+				p.Partition, p.ErrorCode = rp.Partition, kerr.ConcurrentTransactions.Code
+				topic.Partitions = append(topic.Partitions, p)
+			}
+			resp.Topics = append(resp.Topics, topic)
+		}
+		return resp, nil, true
+	})
+	began := time.Now()
+	s.buy("o2")
+	s.read(0, 1)
+	if took := time.Since(began); refused.Load() != 3 || took > 5*time.Second { // far from fifteen, on a busy machine too
+		t.Errorf("after %d refusals it took %v", refused.Load(), took)
+	}
+}
