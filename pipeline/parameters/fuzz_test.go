@@ -80,10 +80,12 @@ func score(t *testing.T, p *state.Parameters) {
 		}
 		check()
 	}
-	end := c.EvaluatedAt + 10*365*state.Day
+	const days = 10 * 365
+	end := c.EvaluatedAt + days*state.Day
+	most := 100 + min(days, int(state.One/max(p.Churn.Jump, 1))) // a jump is an event, one a day if it is that small
 	for steps := 0; c.Due <= end; steps++ {
 		at := c.Due
-		if out = c.Advance(p, at, always, out); c.Due <= at || steps > 100 {
+		if out = c.Advance(p, at, always, out); c.Due <= at || steps > most {
 			t.Fatalf("step %d of silence, at %d, leads to %d under %+v", steps, at, c.Due, p)
 		}
 		check()
