@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/asiduo/asiduo/sinks/events"
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/store"
 )
@@ -258,14 +259,11 @@ func TestRestoreInPieces(t *testing.T) {
 	}
 }
 
-// TestTakenBack has a store with a cycle that Kafka had acknowledged, left without a marker, and taken back with the next one
-// (follows). Nothing of the changelog was cut, and no later checkpoint is in it: the store is not believed.
-func TestTakenBack(t *testing.T) {
-	s := newShop(t)
-	s.start()
-	s.buy("o1")
-	s.read(0, 1)
-	s.stop()
+// takenBack writes a checkpoint of the first shard that is aborted, and puts its place into the store, as of a cycle that Kafka had
+// acknowledged, left without a marker, and taken back with the next one (follows). records are what that cycle has left there.
+func (s *shop) takenBack(next int64, records map[string][]byte) {
+	t := s.t
+	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(s.cluster.ListenAddrs()...), kgo.TransactionalID("taken-back"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
@@ -286,16 +284,79 @@ func TestTakenBack(t *testing.T) {
 	}
 	m, _, err := db.Mark()
 	m.Cycle++
-	m.Offset, m.Inputs["purchases"].Next[0] = r.Offset, 2
+	m.Offset, m.Inputs["purchases"].Next[0] = r.Offset, next
 	b := db.NewBatch()
+	for key, value := range records {
+		err = errors.Join(err, b.Put([]byte(key), value))
+	}
 	if err := errors.Join(err, b.SetMark(&m), b.Commit(), db.Close(true)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestTakenBack: nothing of the changelog was cut, and no later checkpoint is in it. The store is not believed.
+func TestTakenBack(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	s.stop()
+	s.takenBack(2, nil)
 	s.buy("o2")
 	s.start()
 	s.read(0, 1)
 	if n := s.orders(0); n != 2 {
 		t.Errorf("%d orders", n)
+	}
+	if n := len(s.log.lines("store is set aside and will be rebuilt")); n != 1 {
+		t.Errorf("%d stores were set aside", n)
+	}
+}
+
+// TestTakenBackElsewhere has another process get on before the shard comes back to the store: there is a later checkpoint now, and none of
+// it says that the store's cycle was true. What it had in it would make the orders of that cycle old news, and nobody would be told of them.
+func TestTakenBackElsewhere(t *testing.T) {
+	twin := newShop(t) // in which the cycle is true
+	twin.start()
+	twin.buy("o1")
+	twin.read(0, 1)
+	twin.buy("o2")
+	twin.read(0, 1)
+	twin.stop()
+	phantom := map[string][]byte{}
+	for _, r := range twin.out("changelog") {
+		if r.Partition == 0 && store.IsCustomerKey(r.Key) {
+			phantom[string(r.Key)] = r.Value
+		}
+	}
+
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	s.stop()
+	s.takenBack(2, phantom)
+	disk := s.disk
+	s.disk = vfs.NewMem()
+	s.start()
+	s.put("purchases", 0, s.who[0], "{}") // a dead letter: the other process gets on, and not as far
+	s.read(0)
+	s.stop()
+	s.disk = disk
+	s.buy("o2")
+	s.start()
+	s.read(0, 1)
+	s.stop()
+	told := func(s *shop) (n int) {
+		for _, e := range s.out(events.SegmentChanges) {
+			if string(e.Key) == s.who[0] {
+				n++
+			}
+		}
+		return n
+	}
+	if got, want := told(s), told(twin); got != want || want < 2 {
+		t.Errorf("%d changes of segment were told, want %d", got, want)
 	}
 	if n := len(s.log.lines("store is set aside and will be rebuilt")); n != 1 {
 		t.Errorf("%d stores were set aside", n)

@@ -95,7 +95,7 @@ func (s *shard) verify(ctx context.Context, was *store.Mark, first *kgo.Record) 
 
 func (s *shard) filling(was store.Mark) *filling {
 	return &filling{
-		shard: s.id, topicID: s.ids[changelogTopic(s.p.cfg.App)], store: s.store, batch: s.store.NewBatch(), mark: was, fresh: was.Written,
+		shard: s.id, owner: was.Owner, topicID: s.ids[changelogTopic(s.p.cfg.App)], store: s.store, batch: s.store.NewBatch(), mark: was, fresh: was.Written,
 		share: s.p.share, write: s.fill,
 	}
 }
@@ -110,8 +110,9 @@ type filling struct {
 	customer     state.Customer
 	interactions state.Interactions
 	records      int
-	marked       bool  // a checkpoint was among them
-	fresh        int64 // the brokers' time at which what has been read was complete, ms
+	owner        string // who had written the checkpoint that the store stood at
+	marked       bool   // a checkpoint was among them
+	fresh        int64  // the brokers' time at which what has been read was complete, ms
 
 	share int                             // bytes from which a batch is written at a checkpoint; four times as many wait for none
 	write func(commit func() error) error // calls commit
@@ -129,7 +130,9 @@ func (f *filling) take(record *kgo.Record) error {
 		if err != nil {
 			return err
 		}
-		f.marked = true
+		if err := f.known(c.Owner); err != nil {
+			return err
+		}
 		f.mark = store.Mark{Checkpoint: c, Position: store.Position{
 			TopicID: f.topicID, Offset: record.Offset, Epoch: record.LeaderEpoch, Written: f.fresh,
 		}}
@@ -175,6 +178,17 @@ func (s *shard) fill(commit func() error) error {
 	return s.at(WithinRestore)
 }
 
+// known holds that the store stands at a cycle that is true. One may not be, though it was acknowledged, if it was left without a marker
+// and taken back with the next one (follows). The first checkpoint from the store's on proves it: it is the store's own, or a later one
+// of the same owner, whose commit would have decided that one too. Where compaction has left only those of other owners, nobody can tell.
+func (f *filling) known(owner string) error {
+	if !f.marked && f.owner != "" && owner != f.owner {
+		return fmt.Errorf("%w: its checkpoint is gone, and the next one is another owner's", errDiverged)
+	}
+	f.marked = true
+	return nil
+}
+
 // check proves that a record of the state can be read, and writes the timer of a customer as it leaves it. Entries of
 // older versions stay; they are dropped when they come up.
 func (f *filling) check(record *kgo.Record) error {
@@ -216,8 +230,7 @@ func (s *shard) finish(ctx context.Context, f *filling, record *kgo.Record, owne
 	if limit := s.p.tombstones / 2; was.Owner != "" && limit > 0 && record.Timestamp.UnixMilli()-was.Written > limit.Milliseconds() {
 		return fmt.Errorf("%w: it is older than half of the changelog's delete.retention.ms, deletions may have been forgotten", errDiverged)
 	}
-	// Compaction takes a checkpoint only for a later one. That there is none at all means that the store's was taken back, with
-	// the cycle after it (follows): nothing was cut then.
+	// Compaction takes a checkpoint only for a later one: the store's was taken back, and nobody has got on since (known).
 	if was.Owner != "" && !f.marked {
 		return fmt.Errorf("%w: its checkpoint is not at offset %d, nor a later one behind it", errDiverged, was.Offset)
 	}
