@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -31,12 +30,6 @@ type Verified struct {
 	Passed          int // records that were not compared: they were written again while the changelog was read
 	Differences     []Difference
 	More            int // differences beyond the first
-}
-
-// Unreadable says that a shard could not be held against its changelog because that has what nobody can read.
-func Unreadable(err error) bool {
-	stop, stops := errors.AsType[*stopError](err)
-	return stops && (stop.reason == "changelog" || stop.reason == "newer_format")
 }
 
 const mostDifferences = 20

@@ -50,14 +50,16 @@ It needs room for two copies of a shard below --temp, changes nothing, and exits
 				}
 			}
 			different := 0
-			var unread error
+			var unread, last error
 			for _, s := range shards {
 				equal, err := verifyShard(cmd.Context(), cfg, s, temp, show, cmd.OutOrStdout())
 				switch {
-				case pipeline.Unreadable(err):
-					unread = errors.Join(unread, fmt.Errorf("shard %d: %w", s, err))
-				case err != nil:
-					return errors.Join(unread, fmt.Errorf("shard %d: %w", s, err))
+				case cmd.Context().Err() != nil:
+					return errors.Join(unread, fmt.Errorf("shard %d: %w", s, cmd.Context().Err()))
+				case err != nil && last != nil && err.Error() == last.Error():
+					return unread // it is not about the shard
+				case err != nil: // the others are looked at all the same
+					unread, last = errors.Join(unread, fmt.Errorf("shard %d: %w", s, err)), err
 				case !equal:
 					different++
 				}
