@@ -388,6 +388,7 @@ func (w *world) start(name string, traps ...*trap) {
 		w.perished.Store(p.err != nil || w.perished.Load())
 		if p.err != nil && !p.killed.Load() {
 			w.note("%s ends: %v", name, p.err)
+			w.checkExit(name, p.err)
 			p.perish()
 			if strings.Contains(p.err.Error(), "is the disk full or broken?") {
 				w.hit("store: stalls for too long")
@@ -395,6 +396,19 @@ func (w *world) start(name string, traps ...*trap) {
 		}
 	}()
 	w.live[name] = p
+}
+
+// checkExit holds that a process ends by itself only for what no other attempt heals: a disk that does not answer, or a copy of its
+// directory that runs too. Everything else is the shards' to get over.
+func (w *world) checkExit(name string, err error) {
+	w.t.Helper()
+	text := err.Error()
+	switch {
+	case strings.HasSuffix(text, "is the disk full or broken?"):
+	case strings.HasPrefix(text, "another process uses the identity of data directory"):
+	default:
+		w.t.Errorf("[exit] %s ends: %v", name, err)
+	}
 }
 
 // perish ends what is left of a process that has ended with an error: a shard whose store does not come back, and the lock
@@ -406,6 +420,13 @@ func (p *process) perish() {
 	p.mu.Lock()
 	p.left = left
 	p.mu.Unlock()
+}
+
+// remains is what a power cut at a step, or the end of the process, has left of its disk; nil: everything.
+func (p *process) remains() *disk {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.left
 }
 
 // touch panics at a record, twice at most: at the third time it would be a dead letter.
@@ -437,8 +458,8 @@ func (w *world) stop(name string) {
 	p.net.resume() // what stands still cannot end
 	p.cancel()
 	<-p.done
-	if p.left != nil {
-		w.disks[name], p.disk = p.left, p.left
+	if left := p.remains(); left != nil {
+		w.disks[name], p.disk = left, left
 	}
 	w.keep(p)
 }
@@ -458,8 +479,8 @@ func (w *world) kill(name string, power bool) {
 	delete(w.live, name)
 	p.cancel()
 	<-p.done
-	if p.left != nil {
-		w.disks[name] = p.left
+	if left := p.remains(); left != nil {
+		w.disks[name] = left
 	}
 	p.disk = w.disks[name]
 	w.keep(p)
