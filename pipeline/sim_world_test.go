@@ -388,7 +388,7 @@ func (w *world) start(name string, traps ...*trap) {
 		w.perished.Store(p.err != nil || w.perished.Load())
 		if p.err != nil && !p.killed.Load() {
 			w.note("%s ends: %v", name, p.err)
-			w.checkExit(name, p.err)
+			w.checkExit(p)
 			p.perish()
 			if strings.Contains(p.err.Error(), "is the disk full or broken?") {
 				w.hit("store: stalls for too long")
@@ -399,15 +399,16 @@ func (w *world) start(name string, traps ...*trap) {
 }
 
 // checkExit holds that a process ends by itself only for what no other attempt heals: a disk that does not answer, or a copy of its
-// directory that runs too. Everything else is the shards' to get over.
-func (w *world) checkExit(name string, err error) {
+// directory that runs too. Everything else is the shards' to get over. One that has not begun may find nobody for longer than it waits.
+func (w *world) checkExit(p *process) {
 	w.t.Helper()
-	text := err.Error()
+	text := p.err.Error()
 	switch {
+	case p.pipe.Shards() == 0:
 	case strings.HasSuffix(text, "is the disk full or broken?"):
 	case strings.HasPrefix(text, "another process uses the identity of data directory"):
 	default:
-		w.t.Errorf("[exit] %s ends: %v", name, err)
+		w.t.Errorf("[exit] %s ends: %v", p.name, p.err)
 	}
 }
 
