@@ -124,10 +124,15 @@ func (r checker) listeners() {
 
 func (r checker) tracing() {
 	text := r.c.Tracing.Endpoint
-	u, err := url.Parse(text)
-	plain := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
-		u.User == nil && u.RawQuery == "" && u.Fragment == "" && !strings.ContainsAny(text, " ?#")
+	_, plain := plainURL(text)
 	r.need(text == "" || plain, "must be a URL such as http://127.0.0.1:4318, without user or query; what a collector wants to see goes into OTEL_EXPORTER_OTLP_HEADERS", "tracing.endpoint")
+}
+
+// plainURL is a URL of HTTP without user, query or fragment.
+func plainURL(text string) (u *url.URL, plain bool) {
+	u, err := url.Parse(text)
+	return u, err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
+		u.User == nil && u.RawQuery == "" && u.Fragment == "" && !strings.ContainsAny(text, " ?#")
 }
 
 // advertise is a URL that other machines take as it is and put a path behind.
@@ -140,10 +145,8 @@ func (r checker) advertise() {
 			fmt.Sprintf("needed: nobody can be sent to %s; give the URL under which others reach this instance", r.c.API.Listen), "api.advertise", "api.listen")
 		return
 	}
-	u, err := url.Parse(text)
-	plain := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
-		u.Path == "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" && !strings.ContainsAny(text, " ?#")
-	r.need(plain, "must be a URL such as https://asiduo-0.example:8443, without user, path or query", "api.advertise")
+	u, plain := plainURL(text)
+	r.need(plain && u.Path == "", "must be a URL such as https://asiduo-0.example:8443, without user, path or query", "api.advertise")
 	r.need(r.c.API.Listen != "", "has no effect while api.listen is empty", "api.advertise", "api.listen")
 }
 

@@ -296,7 +296,7 @@ func (m *membership) removedAll() {
 	all := m.all()
 	positions := m.p.committed()
 	m.removed(all, "released")
-	_ = m.commit(last, positions) // only lag tools miss it
+	_ = m.commit(last, positions) // what is missing shows as lag, and is no proof that there was a state (changelogLost)
 }
 
 // watch reads the group's errors: there is nothing else to come out of a client that never fetches.
@@ -346,7 +346,8 @@ func (m *membership) beginAgain(which func(int32) bool) {
 
 func (m *membership) commitAdvisory(ctx context.Context) error { return m.commit(ctx, m.p.committed()) }
 
-// commit writes input offsets for lag tools. Nothing ever reads them back.
+// commit writes input offsets for lag tools. Where to go on from is never read from them; that they are there proves that there was a
+// state (changelogLost).
 func (m *membership) commit(ctx context.Context, positions map[string]map[int32]int64) error {
 	if len(positions) == 0 {
 		return nil

@@ -242,11 +242,18 @@ func (s *service) ask(method, at, path string) (status int, body string, h http.
 // askWith is the answer to somebody with a token.
 func (s *service) askWith(token, at, path string) (status int, body string) {
 	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), "GET", "http://"+at+path, nil)
+	status, body, _ = s.get(at+path, "Authorization", "Bearer "+token)
+	return status, body
+}
+
+// get is the answer to a request with a header, of somebody who listens.
+func (s *service) get(at, header, value string) (status int, body string, h http.Header) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), "GET", "http://"+at, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set(header, value)
 	resp, err := plain.Do(req)
 	if err != nil {
 		s.t.Fatal(err)
@@ -256,7 +263,7 @@ func (s *service) askWith(token, at, path string) (status int, body string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return resp.StatusCode, string(b)
+	return resp.StatusCode, string(b), resp.Header
 }
 
 // patience is how long a test waits for what mostly takes milliseconds: a machine may be busy with others.

@@ -195,21 +195,8 @@ func (w *town) traceOf(customer string) string {
 // openMetrics are the metrics as a Prometheus that stores exemplars asks for them.
 func (s *service) openMetrics() (kind, text string) {
 	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), "GET", "http://"+s.admin+"/metrics", nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	req.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
-	resp, err := plain.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return resp.Header.Get("Content-Type"), string(b)
+	_, text, h := s.get(s.admin+"/metrics", "Accept", "application/openmetrics-text; version=1.0.0")
+	return h.Get("Content-Type"), text
 }
 
 // TestNoTracing has nobody who wants traces: events carry none.
