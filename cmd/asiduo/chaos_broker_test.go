@@ -58,7 +58,7 @@ func (a *arena) inflictBroker(p planned) bool {
 // TestBrokerFreezes runs processes on a broker that stands still again and again for a little less than its session of 3 s
 // (server.properties.in), with its last heartbeat some time before. It is often fenced then for some milliseconds, in which its
 // partitions have no leader, and Kafka 4 leaves out the markers of transactions that it says are committed. Whether a shard ends
-// one just then is luck: a run that has seen none says that it is no proof.
+// one just then is luck: a run that has seen none says that it is no proof, and .ci/kafka-test.sh draws again.
 func TestBrokerFreezes(t *testing.T) {
 	a, seen := chaos(t, freezes)
 	if seen.unmarked == 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -117,6 +118,13 @@ func TestVerifyDamagedStore(t *testing.T) {
 		b[len(b)/2] ^= 1
 		return os.WriteFile(file, b, 0o600)
 	}
+	alone := func(marker string) error { // neither manifest, table nor log is left
+		lost, err := filepath.Glob(filepath.Join(filepath.Dir(marker), "[M0-9]*"))
+		for _, file := range lost {
+			err = errors.Join(err, os.Remove(file))
+		}
+		return err
+	}
 	for _, c := range []struct {
 		files  string
 		damage func(string) error
@@ -127,6 +135,7 @@ func TestVerifyDamagedStore(t *testing.T) {
 		{"*.sst", func(file string) error { return os.Truncate(file, 100) }, `open store DIR: L0: \d+: object size mismatch .*`},
 		{"MANIFEST-*", os.Remove, `open store DIR: pebble: could not open manifest file "MANIFEST-\d+" for DB "DIR": open DIR/MANIFEST-\d+: no such file or directory`},
 		{"marker.manifest.*", os.Remove, `open store DIR: dirname="DIR": pebble: database does not exist`},
+		{"marker.manifest.*", alone, `open store DIR: pebble: could not open manifest file "MANIFEST-\d+" for DB "DIR": open DIR/MANIFEST-\d+: no such file or directory`},
 	} {
 		kept := filepath.Join(t.TempDir(), "kept")
 		if err := os.CopyFS(kept, os.DirFS(dir)); err != nil {
