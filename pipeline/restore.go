@@ -81,16 +81,25 @@ func (s *shard) verify(ctx context.Context, was *store.Mark, first *kgo.Record) 
 		}
 		return nil
 	}
-	topic, asked := changelogTopic(s.p.cfg.App), kadm.OffsetForLeaderEpochRequest{}
-	asked.Add(topic, s.id, was.Epoch)
-	ends, err := epochEnds(ctx, s.adm, asked)
+	why, err := cutSince(ctx, s.adm, changelogTopic(s.p.cfg.App), s.id, was)
+	if why != "" {
+		return fmt.Errorf("%w: %s", errDiverged, why)
+	}
+	return err
+}
+
+// cutSince says why a changelog cannot be the one that a store is at a position of.
+func cutSince(ctx context.Context, adm *kadm.Client, topic string, shard int32, at *store.Mark) (why string, err error) {
+	asked := kadm.OffsetForLeaderEpochRequest{}
+	asked.Add(topic, shard, at.Epoch)
+	ends, err := epochEnds(ctx, adm, asked)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if end, known := ends[topic][s.id]; !known || end.EndOffset <= was.Offset {
-		return fmt.Errorf("%w: leader epoch %d ends at offset %d, the store is at %d", errDiverged, was.Epoch, end.EndOffset, was.Offset)
+	if end, known := ends[topic][shard]; !known || end.EndOffset <= at.Offset {
+		return fmt.Sprintf("leader epoch %d ends at offset %d, the store is at %d", at.Epoch, end.EndOffset, at.Offset), nil
 	}
-	return nil
+	return "", nil
 }
 
 func (s *shard) filling(was store.Mark) *filling {

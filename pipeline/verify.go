@@ -69,7 +69,7 @@ func Verify(ctx context.Context, adm *kadm.Client, connect parameters.Connect, c
 	}
 	f := &filling{shard: shard, topicID: id, store: empty, batch: empty.NewBatch(), fresh: time.Now().UnixMilli(), share: 1 << 20, write: func(commit func() error) error { return commit() }}
 	defer func() { f.batch.Discard() }()
-	later, err := f.readTo(ctx, adm, connect, topic, is.Mark.Offset)
+	later, next, err := f.readTo(ctx, adm, connect, topic, is.Mark.Offset)
 	if err != nil {
 		return nil, err
 	}
@@ -78,17 +78,35 @@ func Verify(ctx context.Context, adm *kadm.Client, connect parameters.Connect, c
 		return nil, err
 	}
 	defer func() { _ = should.Close() }()
-	if _, again := later[checkpointKey]; should.Mark.Offset != is.Mark.Offset {
-		if !again {
-			v.differs("", "checkpoint", "its checkpoint is not at offset %d of the changelog", is.Mark.Offset)
-		}
-	} else if a, b := checkpointText(is), checkpointText(should); a != b {
-		v.differs("", "checkpoint", "store %s, changelog %s", a, b)
+	if err := v.place(ctx, adm, topic, shard, is, should, next); err != nil {
+		return nil, err
 	}
 	if err := v.records(is, should, later); err != nil {
 		return nil, err
 	}
 	return v, v.timers(is)
+}
+
+// place holds that the store stands where the changelog has, or had, its checkpoint, as restore and filling.known do; next is
+// the first checkpoint behind it.
+func (v *Verified) place(ctx context.Context, adm *kadm.Client, topic string, shard int32, is, should *store.View, next *store.Checkpoint) error {
+	if should.Mark.Offset == is.Mark.Offset {
+		if a, b := checkpointText(is), checkpointText(should); a != b {
+			v.differs("", "checkpoint", "store %s, changelog %s", a, b)
+		}
+		return nil
+	}
+	switch {
+	case next == nil:
+		v.differs("", "checkpoint", "its checkpoint is not at offset %d of the changelog", is.Mark.Offset)
+	case next.Owner != is.Mark.Owner:
+		v.differs("", "checkpoint", "nobody can tell whether it is true: its checkpoint is gone from offset %d, and the next one is another owner's", is.Mark.Offset)
+	}
+	why, err := cutSince(ctx, adm, topic, shard, &is.Mark)
+	if why != "" {
+		v.differs("", "checkpoint", "the changelog was cut: %s", why)
+	}
+	return err
 }
 
 func checkpointText(v *store.View) string {
@@ -100,40 +118,48 @@ func checkpointText(v *store.View) string {
 }
 
 // readTo takes the records up to and including an offset. Compaction may have removed some of them in favour of later ones,
-// so the keys of those are returned. They too must be readable: the next owner will read them.
-func (f *filling) readTo(ctx context.Context, adm *kadm.Client, connect parameters.Connect, topic string, last int64) (later map[string]struct{}, err error) {
+// so the keys of those are returned, and the first checkpoint among them. They too must be readable: the next owner will read them.
+func (f *filling) readTo(ctx context.Context, adm *kadm.Client, connect parameters.Connect, topic string, last int64) (later map[string]struct{}, next *store.Checkpoint, err error) {
 	starts, err := readable(ctx, adm, topic)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for r, err := range Committed(ctx, connect, topic, f.shard, starts.first[topic][f.shard], last+1) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := f.take(r); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if err := f.flush(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ends, err := readable(ctx, adm, topic)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	later = map[string]struct{}{}
 	for r, err := range Committed(ctx, connect, topic, f.shard, last+1, ends.stable[topic][f.shard]) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if !r.Attrs.IsControl() {
-			if err := f.decode(r); err != nil {
-				return nil, err
+		if r.Attrs.IsControl() {
+			continue
+		}
+		if err := f.decode(r); err != nil {
+			return nil, nil, err
+		}
+		if next == nil && string(r.Key) == checkpointKey {
+			c, err := decodeCheckpoint(r)
+			if err != nil {
+				return nil, nil, err
 			}
+			next = &c
 		}
 		later[string(r.Key)] = struct{}{}
 	}
-	return later, nil
+	return later, next, nil
 }
 
 // records merges the records of both.

@@ -2,17 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
-	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
@@ -35,7 +34,7 @@ the shards are left to others. Start as many processes as you like, each with a 
 			if err != nil {
 				return err
 			}
-			return runPipeline(cmd.Context(), cfg, newLog(cfg.Log, os.Stderr, slog.LevelDebug))
+			return runPipeline(cmd.Context(), cfg, vfs.Default, newLog(cfg.Log, os.Stderr, slog.LevelDebug))
 		},
 	}
 	configFlag(cmd, &file)
@@ -61,8 +60,8 @@ func buildMetric() prometheus.Collector {
 }
 
 // runPipeline runs everything a process is made of until ctx ends or a part fails, and returns when all of it has
-// ended: listeners first, the pipeline, its stores last.
-func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+// ended: listeners first, the pipeline, its stores last. What fails while it is being stopped is its error too.
+func runPipeline(ctx context.Context, cfg config.Config, disk vfs.FS, log *slog.Logger) error {
 	registry := newRegistry()
 	tracer, told, err := newTracer(ctx, cfg, log)
 	if err != nil {
@@ -70,38 +69,26 @@ func runPipeline(ctx context.Context, cfg config.Config, log *slog.Logger) error
 	}
 	defer told()
 	pipe, err := pipeline.New(cfg, pipeline.Deps{
-		Log: log, Registry: registry, FS: vfs.Default, Advertise: advertised(cfg), Client: pipeline.SharedDialer(cfg.Kafka.TLS, log), Tracer: tracer,
+		Log: log, Registry: registry, FS: disk, Advertise: advertised(cfg), Client: pipeline.SharedDialer(cfg.Kafka.TLS, log), Tracer: tracer,
 	})
 	if err != nil {
 		return usageError{err}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var parts sync.WaitGroup
-	part := func(f func() error) {
-		parts.Go(func() {
-			if err := f(); err != nil {
-				cancel(err)
-			}
-		})
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	parts, ctx := errgroup.WithContext(ctx)
 	a := newArchiver(cfg, pipe, registry, log)
-	if _, err := serve(ctx, cfg, apiOptions(cfg, pipe, a, registry, log), log, part); err != nil {
-		cancel(err)
-		parts.Wait()
+	if _, err := serve(ctx, cfg, apiOptions(cfg, pipe, a, registry, log), log, parts.Go); err != nil {
+		cancel()
+		_ = parts.Wait() // those that listen already
 		return err
 	}
-	part(func() error { return a.run(ctx) })
-	part(func() error {
-		err := pipe.Run(ctx)
-		cancel(err) // nothing else is worth running without it
-		return err
+	parts.Go(func() error { return a.run(ctx) })
+	parts.Go(func() error {
+		defer cancel() // nothing else is worth running without it
+		return pipe.Run(ctx)
 	})
-	parts.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return parts.Wait()
 }
 
 // advertised is where other instances find this one's API.

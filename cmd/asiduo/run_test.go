@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -33,6 +34,7 @@ type town struct {
 	broker  string
 	cl      *kgo.Client
 	place   pipeline.Partitioner
+	disk    vfs.FS     // of the processes
 	news    chan moved // of the topic of segment changes
 }
 
@@ -50,7 +52,7 @@ const townShards = 4
 
 func newTown(t *testing.T) *town {
 	t.Helper()
-	w := &town{t: t, news: make(chan moved, 100)}
+	w := &town{t: t, disk: vfs.Default, news: make(chan moved, 100)}
 	w.cluster, w.broker = fakeBroker(t, kfake.SeedTopics(townShards, "purchases", "interactions"))
 	if got := command(t, "init", "-c", configFile(t, w.broker, "")); got.code != exitGood {
 		t.Fatalf("init: %+v", got)
@@ -186,7 +188,7 @@ func (w *town) again(file string) *service {
 	s := &service{t: w.t, file: file, cfg: cfg, api: cfg.API.Listen, admin: cfg.Admin.Listen, done: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	go func() { s.done <- runPipeline(ctx, cfg, newLog(cfg.Log, &s.log, slog.LevelDebug)) }()
+	go func() { s.done <- runPipeline(ctx, cfg, w.disk, newLog(cfg.Log, &s.log, slog.LevelDebug)) }()
 	w.t.Cleanup(func() {
 		s.stop()
 		if w.t.Failed() {

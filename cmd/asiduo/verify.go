@@ -20,6 +20,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
@@ -49,26 +50,30 @@ It needs room for two copies of a shard below --temp, changes nothing, and exits
 					return err
 				}
 			}
+			cl, adm, err := admin(cmd.Context(), cfg.Kafka)
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
 			different := 0
-			var unread, last error
+			var unread verifyFaults
 			for _, s := range shards {
-				equal, err := verifyShard(cmd.Context(), cfg, s, temp, show, cmd.OutOrStdout())
-				switch {
-				case cmd.Context().Err() != nil:
-					return errors.Join(unread, fmt.Errorf("shard %d: %w", s, cmd.Context().Err()))
-				case err != nil && last != nil && err.Error() == last.Error():
-					return unread // it is not about the shard
-				case err != nil: // the others are looked at all the same
-					unread, last = errors.Join(unread, fmt.Errorf("shard %d: %w", s, err)), err
-				case !equal:
+				equal, err := verifyShard(cmd.Context(), adm, cfg, s, temp, show, cmd.OutOrStdout())
+				if err != nil { // the others are looked at all the same
+					unread.add(s, cmp.Or(cmd.Context().Err(), err))
+				} else if !equal {
 					different++
 				}
+				if cmd.Context().Err() != nil {
+					break
+				}
 			}
+			err = unread.err()
 			if different > 0 {
-				err = fmt.Errorf("%d of %d stores differ from the changelog, which is what counts. To repair one, stop its process, remove its directory (%s), and start the process: it is built again from the changelog. Keep a copy for whoever looks for the cause",
-					different, len(shards), filepath.Join(cfg.State.Dir, "shard-N"))
+				err = errors.Join(err, fmt.Errorf("%d of %d stores differ from the changelog, which is what counts. To repair one, stop its process, remove its directory (%s), and start the process: it is built again from the changelog. Keep a copy for whoever looks for the cause",
+					different, len(shards), filepath.Join(cfg.State.Dir, "shard-N")))
 			}
-			return errors.Join(unread, err)
+			return err
 		},
 	}
 	configFlag(cmd, &file)
@@ -78,8 +83,38 @@ It needs room for two copies of a shard below --temp, changes nothing, and exits
 	return cmd
 }
 
+// verifyFaults are what has kept shards from being looked at.
+type verifyFaults struct {
+	texts  []string
+	shards map[string][]string // by text
+}
+
+func (f *verifyFaults) add(shard int32, err error) {
+	text := err.Error()
+	if f.shards == nil {
+		f.shards = map[string][]string{}
+	}
+	if f.shards[text] == nil {
+		f.texts = append(f.texts, text)
+	}
+	f.shards[text] = append(f.shards[text], fmt.Sprint(shard))
+}
+
+// err says each once, with the shards.
+func (f *verifyFaults) err() (all error) {
+	for _, text := range f.texts {
+		shards := f.shards[text]
+		word := "shard"
+		if len(shards) > 1 {
+			word = "shards"
+		}
+		all = errors.Join(all, fmt.Errorf("%s %s: %s", word, strings.Join(shards, ", "), text))
+	}
+	return all
+}
+
 // verifyShard tells what differs in one shard.
-func verifyShard(ctx context.Context, cfg config.Config, shard int32, temp string, show bool, out io.Writer) (equal bool, err error) {
+func verifyShard(ctx context.Context, adm *kadm.Client, cfg config.Config, shard int32, temp string, show bool, out io.Writer) (equal bool, err error) {
 	dir, err := os.MkdirTemp(temp, "asiduo-verify-")
 	if err != nil {
 		return false, err
@@ -123,11 +158,6 @@ func verifyShard(ctx context.Context, cfg config.Config, shard int32, temp strin
 		}
 		return bare, err
 	}
-	cl, adm, err := admin(ctx, cfg.Kafka)
-	if err != nil {
-		return false, err
-	}
-	defer cl.Close()
 	v, err := pipeline.Verify(ctx, adm, pipeline.Connector(cfg.Kafka), cfg, shard, view, empty)
 	if err != nil {
 		return false, err

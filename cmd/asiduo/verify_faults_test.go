@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -254,8 +255,25 @@ func TestVerifyRunning(t *testing.T) {
 	})
 	s = w.again(s.file)
 	s.ready(townShards)
-	if got := verify(); got.code != exitFailed || strings.Count(got.out, ": equal\n") != townShards-1 || !regexp.MustCompile(`(?m)^shard \d .*: 1 differences\n  customer #\w+, customer: is in the changelog only$`).MatchString(got.out) || got.err != s.repair(1, townShards) {
+	const differing = `(?m)^shard \d .*: 1 differences\n  customer #\w+, customer: is in the changelog only$`
+	if got := verify(); got.code != exitFailed || strings.Count(got.out, ": equal\n") != townShards-1 || !regexp.MustCompile(differing).MatchString(got.out) || got.err != s.repair(1, townShards) {
 		t.Errorf("differing: %+v", got)
+	}
+	// Shards that are not served, before and after it, hide nothing, and are told together.
+	s.stop()
+	for _, n := range []int32{shard - 1, shard + 1} {
+		if err := w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: "shop.changelog", Partition: n, Key: []byte("zzz"), Value: []byte("x")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = w.again(s.file)
+	eventually(t, "two are stopped", func() bool {
+		_, body, _ := s.ask(http.MethodGet, s.admin, "/v1/shards")
+		return strings.Count(body, `"stopped"`) == 2 && strings.Count(body, `"running"`) == townShards-2
+	})
+	unserved := fmt.Sprintf("(?s)^asiduo: shards %d, %d: the instance at \\S+ answers 503 Service Unavailable: {[^\n]*}\n%s", shard-1, shard+1, regexp.QuoteMeta(strings.TrimPrefix(s.repair(1, townShards), "asiduo: ")))
+	if got := command(t, "state", "verify", "-c", s.file); got.code != exitFailed || strings.Count(got.out, ": equal\n") != townShards-3 || !regexp.MustCompile(differing).MatchString(got.out) || !regexp.MustCompile(unserved).MatchString(got.err) {
+		t.Errorf("got %d %s%s\nwant %s", got.code, got.out, got.err, unserved)
 	}
 	// Who does not answer, and runs, has the directory.
 	text, err := os.ReadFile(s.file)
@@ -263,6 +281,6 @@ func TestVerifyRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	deaf := written(t, "asiduo.yaml", strings.Replace(string(text), "admin: {listen: \""+s.admin+"\"}", "admin: {listen: \"\"}", 1))
-	refusedLike(t, `shard 0: no instance answers at admin\.listen \(\): data directory \S+ is in use by another process: .*`, "state", "verify", "-c", deaf)
+	refusedLike(t, `shards 0, 1, 2, 3: no instance answers at admin\.listen \(\): data directory \S+ is in use by another process: .*`, "state", "verify", "-c", deaf)
 	s.stop()
 }

@@ -91,6 +91,9 @@ func TestVerify(t *testing.T) {
 	ahead.Offset += 1000
 	foreign.TopicID = "x"
 	older.Cycle += 5
+	unproven, cut := mark, mark // as if compaction had taken their checkpoints
+	unproven.Offset, unproven.Owner = mark.Offset-1, "somebody else"
+	cut.Offset, cut.Epoch = mark.Offset-1, mark.Epoch+7
 	text := func(at state.Instant) string {
 		return time.UnixMilli(int64(at)).UTC().Format("2006-01-02T15:04:05.000Z")
 	}
@@ -113,6 +116,10 @@ func TestVerify(t *testing.T) {
 			func(_ *store.Store, b *store.Batch) { must(b.Arm(due, "c0")) }},
 		{fmt.Sprintf("  the store: it is at offset %d of the changelog, which ends at %d: the changelog was cut\n", ahead.Offset, mark.Offset+2),
 			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&ahead)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
+		{fmt.Sprintf("  the store: nobody can tell whether it is true: its checkpoint is gone from offset %d, and the next one is another owner's\n", unproven.Offset),
+			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&unproven)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
+		{fmt.Sprintf("  the store: the changelog was cut: leader epoch %d ends at offset 0, the store is at %d\n", cut.Epoch, cut.Offset),
+			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&cut)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
 		{"  the store: it is of another changelog (topic id x, now " + mark.TopicID + "): the changelog was deleted and made again\n",
 			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&foreign)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
 		{"  the store: it has records and no checkpoint: a restore is under way, or was interrupted, and begins anew\n",
