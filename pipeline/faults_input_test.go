@@ -55,6 +55,25 @@ func (s *shop) cut(topic string, partition int32, before int64) {
 	}
 }
 
+// grow gives an input more partitions, as somebody who writes to them sees it too.
+func (s *shop) grow(topic string, partitions int) {
+	s.t.Helper()
+	if _, err := s.adm.UpdatePartitions(s.t.Context(), partitions, topic); err != nil {
+		s.t.Fatal(err)
+	}
+	s.cl.PurgeTopicsFromClient(topic)
+}
+
+// addMeanwhile gives an input partitions, and takes two of three records away before anybody has read them.
+func (s *shop) addMeanwhile() {
+	s.t.Helper()
+	s.grow("purchases", 4)
+	for i := range 3 {
+		s.put("purchases", 2, s.who[0], order(s.who[0], fmt.Sprintf("o%d", i+2)))
+	}
+	s.cut("purchases", 2, 2)
+}
+
 // TestSkipLost is what an operator may choose instead: the shard leaves behind what nobody can read any more, says so
 // once, in the transaction that moves the position, and goes on.
 func TestSkipLost(t *testing.T) {
@@ -88,6 +107,7 @@ func TestSkipLost(t *testing.T) {
 			s.setBack()
 			s.buy("o2")
 		}, "purchases/0@1", 0, 2},
+		{"added meanwhile", (*shop).addMeanwhile, "purchases/2@0", 2, 2}, // nobody has ever read it
 		{"set back long ago", (*shop).setBackLongAgo, "purchases/0@1", 0, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -194,6 +214,7 @@ func TestInputTailLost(t *testing.T) {
 		{"short", func(s *shop) { s.checkpointAt(7, nil) }, "input purchases/0 ends at 1, before our position 7: it has lost records that were processed"},
 		{"written again", (*shop).rewritten, "input purchases/0 was cut at 1 and written again, before our position 3: it has lost records that were processed"},
 		{"set back", (*shop).setBack, "input purchases/0 is led under epoch 0, and we have read records of epoch 5: its brokers were set back, its offsets may mean other records now"},
+		{"added meanwhile", (*shop).addMeanwhile, "input purchases/2 was added, and no longer has its first records: 0 to 1 were deleted before they were read"},
 		{"set back long ago", (*shop).setBackLongAgo, "input purchases/0 goes on at our position 1 under leader epoch 0, before it was 5: its brokers were set back, and records before our position may be others now"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -263,18 +263,12 @@ func TestPartitionsAdded(t *testing.T) {
 	go func() { ends <- p.Run(t.Context()) }()
 	s.buy("o1")
 	s.read(0, 1)
-	if _, err := s.adm.UpdatePartitions(t.Context(), 4, "purchases"); err != nil {
-		t.Fatal(err)
-	}
+	s.grow("purchases", 4)
 	who := ""
 	for i := 0; who == "" || s.place([]byte(who), 4) != 3; i++ {
 		who = fmt.Sprintf("newcomer-%d", i)
 	}
-	s.cl.ForceMetadataRefresh()
-	eventually(t, "the order to be written", func() bool {
-		r := &kgo.Record{Topic: "purchases", Partition: 3, Key: []byte(who), Value: []byte(order(who, "o1")), Timestamp: time.UnixMilli(draftedAt)}
-		return s.cl.ProduceSync(t.Context(), r).FirstErr() == nil
-	})
+	s.put("purchases", 3, who, order(who, "o1"))
 	s.await("the new partition to be read", func() bool { return p.Positions()["purchases"][3] > 0 })
 	if c, _ := s.customer(who); len(c.Orders) != 1 {
 		t.Errorf("%d orders of the newcomer", len(c.Orders))

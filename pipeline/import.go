@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -156,13 +154,16 @@ func (m *Importing) reach(ctx context.Context, look *layout) error {
 	}
 	m.Again = 0
 	missing, where := int64(0), []string{}
-	for _, p := range m.from.Parts {
+	for s, p := range m.from.Parts {
 		for _, topic := range topics {
 			was := p.Checkpoint.Inputs[topic]
 			if was.TopicID != "" && was.TopicID != look.ids[topic] {
 				return fmt.Errorf("input topic %q was deleted and made again since the snapshot (id %s, was %s): its offsets mean other records now", topic, look.ids[topic], was.TopicID)
 			}
-			for _, n := range slices.Sorted(maps.Keys(was.Next)) {
+			if was.TopicID == "" { // it was not read yet
+				continue
+			}
+			for n := int32(s); n < look.partitions[topic]; n += look.shards { // of those that were added since: from their beginning
 				next, first, end := was.Next[n], is.first[topic][n], is.stable[topic][n]
 				if next > end {
 					return fmt.Errorf("input %s/%d ends at offset %d, before %d, where the snapshot was made: it has lost its newest records", topic, n, end, next)

@@ -82,8 +82,11 @@ func (i *input) from(was store.InputPositions) (next int64, epoch int32, gone lo
 	next, epoch = i.start.Offset, -1
 	why := ""
 	switch {
-	case !known:
+	case !known && (was.TopicID != i.id || i.start.Offset == 0):
 		return next, epoch, gone
+	case !known: // a shard has positions of all partitions that there were: this one was added since
+		gone.records = i.start.Offset
+		why = fmt.Sprintf("was added, and no longer has its first records: 0 to %d were deleted before they were read", i.start.Offset-1)
 	case was.TopicID != "" && was.TopicID != i.id:
 		gone.reason, gone.doubtful = "input_recreated", false
 		gone.why = fmt.Sprintf("input topic %q was deleted and made again (id %s, was %s): its offsets mean other records now", i.topic, i.id, was.TopicID)

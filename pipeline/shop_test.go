@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -211,8 +212,8 @@ func (s *shop) read(shards ...int32) {
 	s.await("the inputs to be read", func() bool {
 		at := s.pipe.Positions()
 		for topic, ends := range s.ends {
-			for _, shard := range shards {
-				if at[topic][shard] < ends[shard] {
+			for n, end := range ends {
+				if slices.Contains(shards, n%int32(len(s.who))) && at[topic][n] < end {
 					return false
 				}
 			}

@@ -23,6 +23,7 @@ type disk struct {
 
 	mu    sync.Mutex
 	full  bool // tables cannot be written
+	short bool // they once could not
 	low   bool // little is free
 	reads int  // the next reads of tables fail
 	opens int  // the next stores do not open
@@ -58,6 +59,7 @@ func (d *disk) inject(op errorfs.Op) error {
 	table := strings.HasSuffix(op.Path, ".sst")
 	switch {
 	case d.full && table && (op.Kind == errorfs.OpCreate || op.Kind == errorfs.OpFileWrite):
+		d.short = true
 		d.hit("store: no space")
 		return syscall.ENOSPC
 	case d.reads > 0 && table && op.Kind == errorfs.OpFileReadAt:
@@ -92,6 +94,12 @@ func (d *disk) set(f func(d *disk)) {
 
 func (d *disk) heal() {
 	d.set(func(d *disk) { d.full, d.low, d.reads, d.opens = false, false, 0, 0 })
+}
+
+func (d *disk) wasFull() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.short
 }
 
 // clone is what a crash leaves of the disk: percent of what was not synced.

@@ -123,6 +123,7 @@ func (p *process) at(step pipeline.Step) error {
 		case "fail":
 			return errStumbled
 		case "stall":
+			p.stalls.Store(true)
 			time.Sleep(sprung.wait)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -98,6 +99,7 @@ type process struct {
 	left   *disk // what a power cut at a step, or an end with an error, has left of it
 	net    *cable
 	killed atomic.Bool
+	stalls atomic.Bool // a step has taken long
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error
@@ -403,9 +405,10 @@ func (w *world) start(name string, traps ...*trap) {
 func (w *world) checkExit(p *process) {
 	w.t.Helper()
 	text := p.err.Error()
+	refused, _ := errors.AsType[*kerr.Error](p.err)
 	switch {
-	case p.pipe.Shards() == 0:
-	case strings.HasSuffix(text, "is the disk full or broken?"):
+	case p.pipe.Shards() == 0 && (errors.Is(p.err, errNoNetwork) || strings.HasPrefix(text, "no broker reachable") || refused != nil && refused.Retriable):
+	case strings.HasSuffix(text, "is the disk full or broken?") && (p.stalls.Load() || p.disk.wasFull()):
 	case strings.HasPrefix(text, "another process uses the identity of data directory"):
 	default:
 		w.t.Errorf("[exit] %s ends: %v", p.name, p.err)

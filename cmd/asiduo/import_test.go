@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/pipeline"
 	"github.com/asiduo/asiduo/sinks/archive"
@@ -161,6 +162,20 @@ func TestImportRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	try(fmt.Sprintf("the inputs do not reach back to the snapshot: 1 records are missing (purchases/%d: 1). Take a newer snapshot, or start over with \"asiduo reset\"", place), s.file, snapshot)
+	// Neither is the first of a partition that was added since.
+	if _, err := adm.UpdatePartitions(t.Context(), 2*townShards, "purchases"); err != nil {
+		t.Fatal(err)
+	}
+	w.cl.PurgeTopicsFromClient("purchases")
+	added := place + townShards
+	if err := w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: "purchases", Partition: added, Key: []byte("c9"), Value: []byte("{}")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	cut.AddOffset("purchases", added, 1, -1)
+	if _, err := adm.DeleteRecords(t.Context(), cut); err != nil {
+		t.Fatal(err)
+	}
+	try(fmt.Sprintf("the inputs do not reach back to the snapshot: 2 records are missing (purchases/%d: 1, purchases/%d: 1). Take a newer snapshot, or start over with \"asiduo reset\"", place, added), s.file, snapshot)
 	if got := command(t, "reset", "-c", s.file, "--yes", "--accept-lost-history"); got.code != exitGood {
 		t.Fatalf("reset: %+v", got)
 	}
