@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -171,7 +172,11 @@ func TestDoctorOfBrokenSystems(t *testing.T) {
 	was, err := os.ReadFile(tables[0])
 	must(err)
 	must(os.Truncate(tables[0], 3))
-	finds(t, good, "stores", "fault", "(?s)open store .*", "if a process uses the directory, .*")
+	finds(t, good, "stores", "fault", `shard \d: open store (?s:.*)`, "if it is damaged, remove the directory of the shard: it is built again")
+	dir, err := store.Hold(vfs.Default, s.cfg.State.Dir, "shop")
+	must(err)
+	finds(t, with("admin: {listen: \""+s.admin, "admin: {listen: \""), "stores", "fault", `no instance answers at admin\.listen \(\): data directory \S+ is in use by another process: .*`, "if a process uses the directory, set admin.listen so that it can be asked")
+	must(dir.Release())
 	must(os.WriteFile(tables[0], was, 0o600))
 
 	finds(t, with(s.cfg.Archive.Dir, t.TempDir()), "archive", "warning", `there is no snapshot below \S+`, `"asiduo snapshot" writes one now`)
