@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -147,17 +146,6 @@ func TestDoctorOfBrokenSystems(t *testing.T) {
 	finds(t, with("archive: {", "inputs: {partitioner: crc32}\narchive: {"), "partitioner", "fault", `\d+ of \d+ keys lie where crc32 puts them, all of them where murmur2 does`, "set inputs.partitioner to murmur2")
 	must(cl.ProduceSync(t.Context(), &kgo.Record{Topic: "purchases", Partition: 0, Value: []byte("no key")}).FirstErr())
 	finds(t, good, "partitioner", "fault", `only \d+ of \d+ keys lie where murmur2 puts them, and no other partitioner fits all`, "key the inputs by customer id, .*")
-
-	hanging, err := kgo.NewClient(kgo.SeedBrokers(w.broker), kgo.TransactionalID("somebody"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	must(err)
-	must(hanging.BeginTransaction())
-	held := &kgo.Record{Topic: "interactions", Partition: 2, Value: []byte("x")}
-	must(hanging.ProduceSync(t.Context(), held).FirstErr())
-	finds(t, good, "transactions", "fault", `interactions/2: producer \d+ has a transaction open since offset `+strconv.Itoa(int(held.Offset))+` and has written nothing for \S+: what comes after it is not read`,
-		`if its producer is dead: kafka-transactions\.sh --bootstrap-server `+at+` abort --topic interactions --partition 2 --start-offset `+strconv.Itoa(int(held.Offset)), "--open-for", "0s")
-	finds(t, good, "transactions", "ok", "none hangs", "")
-	must(hanging.EndTransaction(t.Context(), kgo.TryAbort))
-	hanging.Close()
 
 	finds(t, with("state: {", "state: {min_free: 1024TiB, "), "disk", "fault", `\d+ MiB are free below \S+, less than state.min_free \(1073741824 MiB\): intake is stopped`, "make room, .*")
 	must(os.MkdirAll(filepath.Join(s.cfg.State.Dir, "shard-1.set-aside"), 0o700))
