@@ -330,12 +330,18 @@ func TestDoctorOfInstance(t *testing.T) {
 	for _, c := range []struct{ seconds, status, by, fix string }{
 		{"1.5", "ok", "1.5s", ""},
 		{"30", "warning", "30s", ntp},
+		{"3600", "warning", "1h0m0s", ntp},
 		{"-400", "warning", "-6m40s", ntp},
 	} {
 		metrics = "# TYPE asiduo_clock_difference_seconds gauge\nasiduo_clock_difference_seconds " + c.seconds + "\n"
 		finds(t, file, "clock", c.status, "this machine differs by "+c.by+" from the brokers", c.fix)
 	}
-	finds(t, changed(t, file, "app: shop\n", "app: shop\ntime: {clock: wall}\n"), "clock", "fault", "this machine differs by -6m40s from the brokers, and time.clock is wall: silence is played at the wrong time", ntp)
+	wall := changed(t, file, "app: shop\n", "app: shop\ntime: {clock: wall}\n")
+	finds(t, wall, "clock", "fault", "this machine differs by -6m40s from the brokers, and time.clock is wall: silence is played at the wrong time", ntp)
+	metrics = "asiduo_clock_difference_seconds 3601\n"
+	for _, f := range []string{file, wall} {
+		finds(t, f, "clock", "fault", "this machine differs by 1h0m1s from the brokers, more than 1h0m0s: nobody is called silent until they agree", ntp)
+	}
 
 	for _, c := range []struct{ state, reason, status, detail, fix string }{
 		{"running", "", "ok", "the process at " + at + " runs 1", ""},

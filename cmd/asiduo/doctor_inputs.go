@@ -187,6 +187,8 @@ func (d *doctor) difference(by time.Duration) {
 	switch {
 	case by.Abs() < 5*time.Second:
 		d.ok("clock", "this machine differs by %v from the brokers", by)
+	case by.Abs() > pipeline.ClocksWrong:
+		d.fault("clock", fixClock, "this machine differs by %v from the brokers, more than %v: nobody is called silent until they agree", by, pipeline.ClocksWrong)
 	case by.Abs() > 5*time.Minute && d.cfg.Time.Clock == "wall":
 		d.fault("clock", fixClock, "this machine differs by %v from the brokers, and time.clock is wall: silence is played at the wrong time", by)
 	default:
