@@ -225,6 +225,17 @@ func TestDoctorOfPartitionCounts(t *testing.T) {
 	finds(t, configFile(t, w.broker, "shards: 8\n"), "topics", "fault", `shards is 8, but topic "shop.changelog" has 4 partitions: .*`, `set shards: 4, or begin over with another app`)
 }
 
+// TestDoctorOfMissingKeys: inputs that have none at all do nothing.
+func TestDoctorOfMissingKeys(t *testing.T) {
+	w := newTown(t)
+	file := configFile(t, w.broker, "")
+	finds(t, file, "partitioner", "ok", "the inputs have no records to look at", "")
+	if err := w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: "purchases", Partition: 1, Value: []byte("{}")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	finds(t, file, "partitioner", "fault", `of the last 1 records 1 have no key: such a record becomes a dead letter \(key_mismatch\)`, "key the inputs by customer id")
+}
+
 // TestDoctorOfReplicas looks at brokers that keep too few copies, are behind, or are not there.
 func TestDoctorOfReplicas(t *testing.T) {
 	three := func(replicas string) (cluster *kfake.Cluster, file string) {

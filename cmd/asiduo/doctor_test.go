@@ -145,7 +145,10 @@ func TestDoctorOfBrokenSystems(t *testing.T) {
 
 	finds(t, with("archive: {", "inputs: {partitioner: crc32}\narchive: {"), "partitioner", "fault", `\d+ of \d+ keys lie where crc32 puts them, all of them where murmur2 does`, "set inputs.partitioner to murmur2")
 	must(cl.ProduceSync(t.Context(), &kgo.Record{Topic: "purchases", Partition: 0, Value: []byte("no key")}).FirstErr())
-	finds(t, good, "partitioner", "fault", `only \d+ of \d+ keys lie where murmur2 puts them, and no other partitioner fits all`, "key the inputs by customer id, .*")
+	finds(t, good, "partitioner", "warning", `of the last \d+ records 1 have no key: such a record becomes a dead letter \(key_mismatch\)`, "key the inputs by customer id")
+	finds(t, good, "partitioner", "ok", `\d+ keys lie where murmur2 puts them`, "")
+	must(cl.ProduceSync(t.Context(), &kgo.Record{Topic: "purchases", Partition: (place + 1) % townShards, Key: []byte(who), Value: []byte("{}")}).FirstErr())
+	finds(t, good, "partitioner", "fault", `only \d+ of \d+ keys lie where murmur2 puts them, and no other partitioner fits all`, "key the inputs by customer id, with .*")
 
 	finds(t, with("state: {", "state: {min_free: 1024TiB, "), "disk", "fault", `\d+ MiB are free below \S+, less than state.min_free \(1073741824 MiB\): intake is stopped`, "make room, .*")
 	must(os.MkdirAll(filepath.Join(s.cfg.State.Dir, "shard-1.set-aside"), 0o700))
