@@ -132,7 +132,7 @@ func TestDoctorOfLostInputs(t *testing.T) {
 	s = w.again(s.file)
 	eventually(t, "the shard has stopped", func() bool {
 		_, body, _ := s.ask("GET", s.admin, "/v1/shards")
-		return strings.Contains(body, `"stopped"`)
+		return regexp.MustCompile(fmt.Sprintf(`"shard":\s*%d,\s*"state":\s*"stopped"`, place)).MatchString(body)
 	})
 	finds(t, s.file, "shards", "fault", fmt.Sprintf("shard %d is stopped: .*%s", place, again), skipLost)
 }
