@@ -74,7 +74,7 @@ func (c *clock) difference() (time.Duration, bool) {
 // silence waits, and no record is in the future.
 func (c *clock) doubted() bool {
 	d, known := c.difference()
-	return known && d.Abs() > clocksWrong
+	return known && d.Abs() > ClocksWrong
 }
 
 // atLeast is now by the earlier of the clocks.

@@ -62,10 +62,11 @@ func (l *lookout) look(ctx context.Context, adm *kadm.Client) {
 	}
 }
 
-const (
-	clocksApart = 5 * time.Minute // worth telling
-	clocksWrong = time.Hour       // one of them is wrong, and nobody knows which: silence waits
-)
+const clocksApart = 5 * time.Minute // worth telling
+
+// ClocksWrong is how far the clocks of a machine and the brokers may be apart. Beyond it one of them is wrong, and nobody
+// knows which: silence waits.
+const ClocksWrong = time.Hour
 
 // clocks tells how far the clocks of the machine and of the brokers are apart.
 func (l *lookout) clocks() {
@@ -76,7 +77,7 @@ func (l *lookout) clocks() {
 	l.p.metrics.drift.Set(d.Seconds())
 	apart := d.Abs() > clocksApart
 	if apart && !l.apart {
-		l.p.log.Warn("the machine's clock and the brokers' differ", "by", d.Round(time.Second), "silence waits", d.Abs() > clocksWrong)
+		l.p.log.Warn("the machine's clock and the brokers' differ", "by", d.Round(time.Second), "silence waits", d.Abs() > ClocksWrong)
 	}
 	l.apart = apart
 }

@@ -76,7 +76,7 @@ archive. Each finding is ok, a warning or a fault, with what to do. It only read
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	cmd.Flags().IntVar(&d.sample, "sample", 200, "last records of each input partition that are looked at")
-	cmd.Flags().DurationVar(&d.openFor, "open-for", time.Minute, "a transaction that is open for longer hangs")
+	cmd.Flags().DurationVar(&d.openFor, "open-for", time.Minute, "a transaction that is open for longer hangs; one that no coordinator shows is watched for as long")
 	return cmd
 }
 
@@ -104,6 +104,13 @@ func (d *doctor) brokers(ctx context.Context) {
 		d.fault("rights", "asiduo init -c "+d.file+" --acls prints the commands that grant them", "%v", err)
 	}
 	d.versions(ctx)
+	if !d.led(ctx) { // no more than what the brokers know of the topics can be looked at
+		if d.layout(ctx) {
+			d.settings(ctx)
+			d.group(ctx)
+		}
+		return
+	}
 	set, err := parameters.Read(ctx, d.connect, d.cfg.App)
 	switch {
 	case err != nil:

@@ -132,7 +132,7 @@ func TestDoctorOfLostInputs(t *testing.T) {
 	s = w.again(s.file)
 	eventually(t, "the shard has stopped", func() bool {
 		_, body, _ := s.ask("GET", s.admin, "/v1/shards")
-		return strings.Contains(body, `"stopped"`)
+		return regexp.MustCompile(fmt.Sprintf(`"shard":\s*%d,\s*"state":\s*"stopped"`, place)).MatchString(body)
 	})
 	finds(t, s.file, "shards", "fault", fmt.Sprintf("shard %d is stopped: .*%s", place, again), skipLost)
 }
@@ -223,6 +223,17 @@ func TestDoctorOfPartitionCounts(t *testing.T) {
 	grow("shop.parameters", 2)
 	finds(t, file, "topics", "fault", `topic "shop.parameters" has 2 partitions, not 1`, tool+` --delete --topic shop\.parameters && asiduo init -c \S+; .* "asiduo reset"`)
 	finds(t, configFile(t, w.broker, "shards: 8\n"), "topics", "fault", `shards is 8, but topic "shop.changelog" has 4 partitions: .*`, `set shards: 4, or begin over with another app`)
+}
+
+// TestDoctorOfMissingKeys: inputs that have none at all do nothing.
+func TestDoctorOfMissingKeys(t *testing.T) {
+	w := newTown(t)
+	file := configFile(t, w.broker, "")
+	finds(t, file, "partitioner", "ok", "the inputs have no records to look at", "")
+	if err := w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: "purchases", Partition: 1, Value: []byte("{}")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	finds(t, file, "partitioner", "fault", `of the last 1 records 1 have no key: such a record becomes a dead letter \(key_mismatch\)`, "key the inputs by customer id")
 }
 
 // TestDoctorOfReplicas looks at brokers that keep too few copies, are behind, or are not there.
@@ -330,12 +341,18 @@ func TestDoctorOfInstance(t *testing.T) {
 	for _, c := range []struct{ seconds, status, by, fix string }{
 		{"1.5", "ok", "1.5s", ""},
 		{"30", "warning", "30s", ntp},
+		{"3600", "warning", "1h0m0s", ntp},
 		{"-400", "warning", "-6m40s", ntp},
 	} {
 		metrics = "# TYPE asiduo_clock_difference_seconds gauge\nasiduo_clock_difference_seconds " + c.seconds + "\n"
 		finds(t, file, "clock", c.status, "this machine differs by "+c.by+" from the brokers", c.fix)
 	}
-	finds(t, changed(t, file, "app: shop\n", "app: shop\ntime: {clock: wall}\n"), "clock", "fault", "this machine differs by -6m40s from the brokers, and time.clock is wall: silence is played at the wrong time", ntp)
+	wall := changed(t, file, "app: shop\n", "app: shop\ntime: {clock: wall}\n")
+	finds(t, wall, "clock", "fault", "this machine differs by -6m40s from the brokers, and time.clock is wall: silence is played at the wrong time", ntp)
+	metrics = "asiduo_clock_difference_seconds 3601\n"
+	for _, f := range []string{file, wall} {
+		finds(t, f, "clock", "fault", "this machine differs by 1h0m1s from the brokers, more than 1h0m0s: nobody is called silent until they agree", ntp)
+	}
 
 	for _, c := range []struct{ state, reason, status, detail, fix string }{
 		{"running", "", "ok", "the process at " + at + " runs 1", ""},

@@ -17,7 +17,7 @@ import (
 // partitioner reads the last records of the inputs and looks where their keys lie.
 func (d *doctor) partitioner(ctx context.Context) {
 	names := []string{"murmur2", "crc32", "fnv1a"}
-	fits, seen := map[string]int{}, 0
+	fits, seen, keyless := map[string]int{}, 0, 0
 	inputs := pipeline.InputTopics(d.cfg)
 	ends, err := d.adm.ListCommittedOffsets(ctx, inputs...)
 	starts, err2 := d.adm.ListStartOffsets(ctx, inputs...)
@@ -34,19 +34,33 @@ func (d *doctor) partitioner(ctx context.Context) {
 				bad = err
 				return
 			}
+			if r.Key == nil {
+				keyless++
+				continue
+			}
 			seen++
 			for _, name := range names {
 				place, _ := pipeline.NewPartitioner(name)
-				if r.Key != nil && place(r.Key, d.shards) == r.Partition%d.shards {
+				if place(r.Key, d.shards) == r.Partition%d.shards {
 					fits[name]++
 				}
 			}
 		}
 	})
+	if bad != nil {
+		d.warn("partitioner", "let this user read the inputs", "the inputs cannot be read: %v", bad)
+		return
+	}
+	if keyless > 0 {
+		add := d.warn
+		if seen == 0 {
+			add = d.fault
+		}
+		add("partitioner", "key the inputs by customer id", "of the last %d records %d have no key: such a record becomes a dead letter (key_mismatch)", seen+keyless, keyless)
+	}
 	is := d.cfg.Inputs.Partitioner
 	switch {
-	case bad != nil:
-		d.warn("partitioner", "let this user read the inputs", "the inputs cannot be read: %v", bad)
+	case seen == 0 && keyless > 0:
 	case seen == 0:
 		d.ok("partitioner", "the inputs have no records to look at")
 	case fits[is] == seen:
@@ -187,6 +201,8 @@ func (d *doctor) difference(by time.Duration) {
 	switch {
 	case by.Abs() < 5*time.Second:
 		d.ok("clock", "this machine differs by %v from the brokers", by)
+	case by.Abs() > pipeline.ClocksWrong:
+		d.fault("clock", fixClock, "this machine differs by %v from the brokers, more than %v: nobody is called silent until they agree", by, pipeline.ClocksWrong)
 	case by.Abs() > 5*time.Minute && d.cfg.Time.Clock == "wall":
 		d.fault("clock", fixClock, "this machine differs by %v from the brokers, and time.clock is wall: silence is played at the wrong time", by)
 	default:

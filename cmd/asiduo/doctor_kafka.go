@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-
 	"github.com/asiduo/asiduo/pipeline"
 )
 
@@ -48,6 +46,42 @@ func (d *doctor) versions(ctx context.Context) {
 	d.quiet(n, "version", "%d brokers, %s, transaction.version 2", len(all), guess)
 }
 
+// topicNames are the inputs and our own.
+func (d *doctor) topicNames() []string {
+	names := pipeline.InputTopics(d.cfg)
+	for _, t := range pipeline.OwnTopics(d.cfg) {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// led says whether every partition has a leader. Without one it can be neither read nor written, and what is asked of it
+// fails in ways that do not say so.
+func (d *doctor) led(ctx context.Context) bool {
+	n := len(d.found)
+	topics, err := d.adm.ListTopics(ctx, d.topicNames()...)
+	if err != nil {
+		return true // the next who asks says so
+	}
+	for _, t := range topics.Sorted() {
+		for _, p := range t.Partitions.Sorted() {
+			if p.Leader >= 0 {
+				continue
+			}
+			of := p.ISR // none other has every record
+			if len(of) == 0 {
+				of = p.Replicas
+			}
+			who := "broker " + joined(of)
+			if len(of) > 1 {
+				who = "one of brokers " + joined(of)
+			}
+			d.fault("topics", "start "+who+", or see in its log why it does not lead", "%s/%d has no leader: it can be neither read nor written", t.Topic, p.Partition)
+		}
+	}
+	return len(d.found) == n
+}
+
 // layout: the topics are there and fit.
 func (d *doctor) layout(ctx context.Context) bool {
 	shards, warnings, err := pipeline.Layout(ctx, d.adm, d.cfg)
@@ -78,11 +112,7 @@ func (d *doctor) layout(ctx context.Context) bool {
 // settings that have no one right value.
 func (d *doctor) settings(ctx context.Context) {
 	n := len(d.found)
-	inputs := pipeline.InputTopics(d.cfg)
-	names := slices.Clone(inputs)
-	for _, t := range pipeline.OwnTopics(d.cfg) {
-		names = append(names, t.Name)
-	}
+	inputs, names := pipeline.InputTopics(d.cfg), d.topicNames()
 	is, err := pipeline.TopicSettings(ctx, d.adm, names...)
 	topics, err2 := d.adm.ListTopics(ctx, names...)
 	brokers, err3 := d.adm.ListBrokers(ctx)
@@ -137,43 +167,6 @@ func (d *doctor) sizes(name string, own bool, is map[string]string) {
 	if ms, err := strconv.ParseInt(is["delete.retention.ms"], 10, 64); err == nil && name == pipeline.OwnTopics(d.cfg)[0].Name && ms < time.Hour.Milliseconds() {
 		d.warn("settings", d.alter(name, "delete.retention.ms=86400000"), "topic %q has delete.retention.ms=%d: a store that is older than half of it is built again", name, ms)
 	}
-}
-
-// transactions that are open for long hold back whoever reads committed records.
-func (d *doctor) transactions(ctx context.Context) {
-	n := len(d.found)
-	names := pipeline.InputTopics(d.cfg)
-	for _, t := range pipeline.OwnTopics(d.cfg) {
-		names = append(names, t.Name)
-	}
-	ends, err := d.adm.ListEndOffsets(ctx, names...)
-	stable, err2 := d.adm.ListCommittedOffsets(ctx, names...)
-	if err != nil || err2 != nil {
-		d.warn("transactions", "let this user describe topics", "the ends of the topics cannot be read: %v %v", err, err2)
-		return
-	}
-	pinned := kadm.TopicsSet{}
-	stable.Each(func(o kadm.ListedOffset) {
-		if end, ok := ends.Lookup(o.Topic, o.Partition); ok && o.Offset < end.Offset {
-			pinned.Add(o.Topic, o.Partition)
-		}
-	})
-	if len(pinned) > 0 {
-		producers, err := d.adm.DescribeProducers(ctx, pinned)
-		if err != nil {
-			d.warn("transactions", "let this user read the topics", "producers cannot be described: %v", err)
-			return
-		}
-		for _, p := range producers.SortedProducers() {
-			age := time.Since(time.UnixMilli(p.LastTimestamp)).Round(time.Second)
-			if p.CurrentTxnStartOffset < 0 || age < d.openFor {
-				continue
-			}
-			d.fault("transactions", fmt.Sprintf("if its producer is dead: kafka-transactions.sh %s abort --topic %s --partition %d --start-offset %d", d.bootstrap(), p.Topic, p.Partition, p.CurrentTxnStartOffset),
-				"%s/%d: producer %d has a transaction open since offset %d and has written nothing for %v: what comes after it is not read", p.Topic, p.Partition, p.ProducerID, p.CurrentTxnStartOffset, age)
-		}
-	}
-	d.quiet(n, "transactions", "none hangs")
 }
 
 // group: every shard should have an owner.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,15 +58,24 @@ func (d *doctor) stores(ctx context.Context) {
 		d.quiet(n, "stores", "the running process holds %d", len(list))
 		return
 	}
-	o, err := openOffline(d.cfg)
+	shards, err := shardsIn(d.cfg)
 	if err != nil {
-		d.fault("stores", "if a process uses the directory, set admin.listen so that it can be asked; if a store is damaged, remove its directory: it is built again", "%v", err)
+		d.fault("stores", "set state.dir to the directory of the stores", "%v", err)
+		return
+	}
+	o, err := holdOffline(d.cfg)
+	if err != nil {
+		d.fault("stores", "if a process uses the directory, set admin.listen so that it can be asked", "%v", err)
 		return
 	}
 	defer func() { _ = o.close() }()
-	for _, shard := range slices.Sorted(maps.Keys(o.stores)) {
-		if err := d.format(o, shard); err != nil {
-			d.fault("stores", "remove the directory of the shard: it is built again", "shard %d: %v", shard, err)
+	for _, shard := range shards {
+		err := o.open(shard)
+		if err == nil {
+			err = d.format(o, shard)
+		}
+		if err != nil {
+			d.fault("stores", "if it is damaged, remove the directory of the shard: it is built again", "shard %d: %v", shard, err)
 		}
 	}
 	d.quiet(n, "stores", "%d, of format %d", len(o.stores), state.Format)

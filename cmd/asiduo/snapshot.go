@@ -179,6 +179,9 @@ func snapshotOffline(ctx context.Context, cfg config.Config, at state.Instant, o
 		if is.Whole {
 			break
 		}
+		if !o.holds(shard) {
+			continue
+		}
 		v, err := o.view(cfg, shard)
 		if err != nil {
 			return err

@@ -55,12 +55,24 @@ func holdOffline(cfg config.Config) (*offline, error) {
 	return &offline{dir: dir, cache: pebble.NewCache(8 << 20), stores: map[int32]*store.Store{}}, nil
 }
 
+// open opens a store. One that was never made is empty.
 func (o *offline) open(shard int32) (err error) {
-	s, err := store.Open(o.dir.Shard(shard), store.Options{FS: vfs.Default, Cache: o.cache, Memtable: 1 << 20, ReadOnly: true})
+	opts := store.Options{FS: vfs.Default, Cache: o.cache, Memtable: 1 << 20, ReadOnly: true}
+	if !o.holds(shard) {
+		opts.FS, opts.ReadOnly = vfs.NewMem(), false
+	}
+	s, err := store.Open(o.dir.Shard(shard), opts)
 	if err == nil {
 		o.stores[shard] = s
 	}
 	return err
+}
+
+// holds says whether there is a manifest, a marker or a table. A process that is killed before it has made a database leaves
+// none.
+func (o *offline) holds(shard int32) bool {
+	made, err := filepath.Glob(filepath.Join(o.dir.Shard(shard), "[Mm0-9]*"))
+	return err != nil || len(made) > 0
 }
 
 // shardsIn are the shards that the data directory holds.

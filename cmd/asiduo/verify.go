@@ -217,9 +217,6 @@ func fetchOffline(ctx context.Context, cfg config.Config, shard int32, into *sto
 		return err
 	}
 	defer func() { err = errors.Join(err, o.close()) }()
-	if made, err := filepath.Glob(filepath.Join(o.dir.Shard(shard), "[Mm0-9]*")); err != nil || len(made) == 0 {
-		return err // no manifest, no marker, no table: the process was killed before it had made a database
-	}
 	if err := o.open(shard); err != nil {
 		return damaged(err)
 	}

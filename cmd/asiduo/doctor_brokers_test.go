@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// pinned is a town with a transaction that is open in interactions/2 since an offset.
+func pinned(t *testing.T) (w *town, file string, since int64) {
+	t.Helper()
+	w = newTown(t)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.broker), kgo.TransactionalID("loader"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	held := &kgo.Record{Topic: "interactions", Partition: 2, Value: []byte("x")}
+	if err := cl.ProduceSync(t.Context(), held).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	return w, configFile(t, w.broker, ""), held.Offset
+}
+
+// ofPinned are the requests about that transaction.
+func ofPinned() (*kmsg.DescribeProducersRequest, *kmsg.DescribeTransactionsRequest) {
+	topic := kmsg.NewDescribeProducersRequestTopic()
+	topic.Topic, topic.Partitions = "interactions", []int32{2}
+	producers := kmsg.NewPtrDescribeProducersRequest()
+	producers.Topics = append(producers.Topics, topic)
+	transactions := kmsg.NewPtrDescribeTransactionsRequest()
+	transactions.TransactionalIDs = []string{"loader"}
+	return producers, transactions
+}
+
+const (
+	noneHangs = "none hangs"
+	abort     = `if its producer is dead: kafka-transactions\.sh --bootstrap-server \S+ abort --topic interactions --partition 2 --start-offset %d`
+)
+
+// TestDoctorOfOpenTransactions: how long a transaction is open is not told by its records, whose timestamps are those of
+// the events.
+func TestDoctorOfOpenTransactions(t *testing.T) {
+	w, file, since := pinned(t)
+	producers, transactions := ofPinned()
+	last := func(at time.Time) (undo func()) {
+		return forge(t, w.cluster, producers, func(r *kmsg.DescribeProducersResponse) {
+			r.Topics[0].Partitions[0].ActiveProducers[0].LastTimestamp = at.UnixMilli()
+		})
+	}
+	undo := last(time.Date(2011, 1, 1, 0, 0, 0, 0, time.UTC))
+	finds(t, file, "transactions", "ok", noneHangs, "")
+	undo()
+	defer last(time.Now().Add(time.Hour))()
+	finds(t, file, "transactions", "ok", noneHangs, "")
+	defer forge(t, w.cluster, transactions, func(r *kmsg.DescribeTransactionsResponse) {
+		r.TransactionStates[0].StartTimestamp = time.Now().Add(-5 * time.Minute).UnixMilli()
+	})()
+	finds(t, file, "transactions", "fault", fmt.Sprintf(`interactions/2: transaction "loader" of producer \d+ is open since offset %d, for 5m\d+s \(Ongoing\): what comes after it is not read`, since),
+		`end it where it was begun; else its coordinator does, 40s after its beginning \(transaction\.timeout\.ms\)`)
+	finds(t, file, "transactions", "ok", noneHangs, "", "--open-for", "1h")
+}
+
+// TestDoctorOfHiddenTransactions: one that no coordinator shows hangs if it does not end while it is watched.
+func TestDoctorOfHiddenTransactions(t *testing.T) {
+	w, file, since := pinned(t)
+	producers, transactions := ofPinned()
+	hidden := fmt.Sprintf(`interactions/2: producer \d+ has a transaction open since offset %d, which no coordinator shows and which did not end while it was watched for 10ms: what comes after it is not read`, since)
+	undo := forge(t, w.cluster, kmsg.NewPtrListTransactionsRequest(), func(r *kmsg.ListTransactionsResponse) { r.TransactionStates = nil })
+	finds(t, file, "transactions", "fault", hidden, fmt.Sprintf(abort, since), "--open-for", "10ms")
+
+	var looks atomic.Int32
+	w.cluster.ControlKey(producers.Key(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		if looks.Add(1)%2 == 1 {
+			return nil, nil, false
+		}
+		resp := r.ResponseKind().(*kmsg.DescribeProducersResponse) // it has ended, and the next one is open
+		topic, p := kmsg.NewDescribeProducersResponseTopic(), kmsg.NewDescribeProducersResponseTopicPartition()
+		next := kmsg.NewDescribeProducersResponseTopicPartitionActiveProducer()
+		next.CurrentTxnStartOffset = since + 2
+		p.Partition, p.ActiveProducers = 2, append(p.ActiveProducers, next)
+		topic.Topic, topic.Partitions = "interactions", append(topic.Partitions, p)
+		resp.Topics = append(resp.Topics, topic)
+		return resp, nil, true
+	})
+	finds(t, file, "transactions", "ok", noneHangs, "", "--open-for", "1h")
+	if n := looks.Load(); n != 2 {
+		t.Errorf("looked %d times", n)
+	}
+	undo()
+
+	w, file, since = pinned(t) // its coordinator has gone on without this partition
+	undo = forge(t, w.cluster, transactions, func(r *kmsg.DescribeTransactionsResponse) { r.TransactionStates[0].Topics = nil })
+	finds(t, file, "transactions", "fault", hidden, fmt.Sprintf(abort, since), "--open-for", "10ms")
+	undo()
+
+	undo = forge(t, w.cluster, kmsg.NewPtrListTransactionsRequest(), func(r *kmsg.ListTransactionsResponse) { r.ErrorCode = kerr.UnknownServerError.Code })
+	finds(t, file, "transactions", "warning", `transactions cannot be listed: .*UNKNOWN_SERVER_ERROR.*`, "see that all brokers run, and look again", "--open-for", "10ms")
+	finds(t, file, "transactions", "fault", hidden, fmt.Sprintf(abort, since), "--open-for", "10ms")
+	undo()
+	defer forge(t, w.cluster, producers, func(r *kmsg.DescribeProducersResponse) {
+		r.Topics[0].Partitions[0].ErrorCode, r.Topics[0].Partitions[0].ActiveProducers = kerr.UnknownServerError.Code, nil
+	})()
+	finds(t, file, "transactions", "warning", `producers of interactions/2 cannot be described: UNKNOWN_SERVER_ERROR.*`, "see that all brokers run, and look again")
+}
+
+// TestDoctorOfLeaders: a partition whose brokers are down is not taken for one that this user may not read.
+func TestDoctorOfLeaders(t *testing.T) {
+	cluster, at := fakeBroker(t, kfake.NumBrokers(3), kfake.SeedTopics(2, "purchases", "interactions"))
+	file := changed(t, configFile(t, at, ""), "replication_factor: 1", "replication_factor: 3")
+	if got := command(t, "init", "-c", file); got.code != exitGood {
+		t.Fatalf("init: %+v", got)
+	}
+	for _, name := range []string{"purchases", "shop.changelog", "shop.parameters", "shop.churn-risk"} {
+		var p kmsg.MetadataResponseTopicPartition
+		for _, insync := range []int{1, 2, 0} {
+			undo := forge(t, cluster, kmsg.NewPtrMetadataRequest(), func(r *kmsg.MetadataResponse) {
+				for _, topic := range r.Topics {
+					if *topic.Topic == name {
+						is := &topic.Partitions[0]
+						is.Leader, is.ErrorCode, is.ISR = -1, kerr.LeaderNotAvailable.Code, is.Replicas[:insync]
+						p = *is
+					}
+				}
+			})
+			of := "one of brokers " + joined(p.Replicas)
+			switch insync {
+			case 1:
+				of = fmt.Sprint("broker ", p.Replicas[0])
+			case 2:
+				of = "one of brokers " + joined(p.Replicas[:2])
+			}
+			finds(t, file, "topics", "fault", fmt.Sprintf(`%s/%d has no leader: it can be neither read nor written`, regexp.QuoteMeta(name), p.Partition), "start "+of+", or see in its log why it does not lead")
+			all, _ := examined(t, file)
+			for _, f := range all {
+				if strings.Contains(f.Fix, "let this user") || strings.Contains(f.Detail, "LEADER") {
+					t.Errorf("%s: %+v", name, f)
+				}
+			}
+			undo()
+		}
+	}
+	finds(t, file, "topics", "ok", `2 shards; .*`, "")
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// transactions that are open for long hold back whoever reads committed records.
+func (d *doctor) transactions(ctx context.Context) {
+	n := len(d.found)
+	names := d.topicNames()
+	ends, err := d.adm.ListEndOffsets(ctx, names...)
+	stable, err2 := d.adm.ListCommittedOffsets(ctx, names...)
+	if err != nil || err2 != nil {
+		d.warn("transactions", "let this user describe topics", "the ends of the topics cannot be read: %v %v", err, err2)
+		return
+	}
+	pinned := kadm.TopicsSet{}
+	stable.Each(func(o kadm.ListedOffset) {
+		if end, ok := ends.Lookup(o.Topic, o.Partition); ok && o.Offset < end.Offset {
+			pinned.Add(o.Topic, o.Partition)
+		}
+	})
+	if len(pinned) > 0 {
+		d.hanging(ctx, pinned)
+	}
+	d.quiet(n, "transactions", "none hangs")
+}
+
+// opened is a transaction as a partition knows it.
+type opened struct {
+	at              located
+	producer, since int64 // since: its first offset
+}
+
+// hanging finds those that are open for too long. A partition does not know since when: it has the timestamps of the records,
+// which may be those of any events. The coordinator knows. A transaction of which no coordinator says that it is open in the
+// partition has been forgotten there, or is not for this user to see; it is watched for as long.
+func (d *doctor) hanging(ctx context.Context, pinned kadm.TopicsSet) {
+	const pause = time.Second
+	hidden := d.opened(ctx, pinned)
+	first := time.Now()
+	known := d.coordinated(ctx, hidden)
+	hidden = slices.DeleteFunc(hidden, func(t opened) bool {
+		is, shown := known[t.producer]
+		if !shown || !is.Topics.Lookup(t.at.topic, t.at.partition) || is.StartTimestamp <= 0 {
+			return false
+		}
+		if age := time.Since(time.UnixMilli(is.StartTimestamp)).Round(time.Second); age >= d.openFor {
+			d.fault("transactions", fmt.Sprintf("end it where it was begun; else its coordinator does, %v after its beginning (transaction.timeout.ms)", time.Duration(is.TimeoutMillis)*time.Millisecond),
+				"%s/%d: transaction %q of producer %d is open since offset %d, for %v (%s): what comes after it is not read", t.at.topic, t.at.partition, is.TxnID, t.producer, t.since, age, is.State)
+		}
+		return true
+	})
+	for len(hidden) > 0 {
+		over := time.Since(first) >= d.openFor
+		in := kadm.TopicsSet{}
+		for _, t := range hidden {
+			in.Add(t.at.topic, t.at.partition)
+		}
+		now := d.opened(ctx, in)
+		hidden = slices.DeleteFunc(hidden, func(t opened) bool {
+			still := slices.Contains(now, t)
+			if over && still {
+				d.fault("transactions", fmt.Sprintf("if its producer is dead: kafka-transactions.sh %s abort --topic %s --partition %d --start-offset %d", d.bootstrap(), t.at.topic, t.at.partition, t.since),
+					"%s/%d: producer %d has a transaction open since offset %d, which no coordinator shows and which did not end while it was watched for %v: what comes after it is not read", t.at.topic, t.at.partition, t.producer, t.since, d.openFor)
+			}
+			return over || !still
+		})
+		if len(hidden) > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(min(pause, d.openFor-time.Since(first))):
+			}
+		}
+	}
+}
+
+const fixBrokers = "see that all brokers run, and look again"
+
+// opened are the transactions that are open in partitions, as far as those can be asked.
+func (d *doctor) opened(ctx context.Context, in kadm.TopicsSet) (open []opened) {
+	producers, err := d.adm.DescribeProducers(ctx, in)
+	if err != nil {
+		fix := fixBrokers
+		if _, denied := errors.AsType[*kadm.AuthError](err); denied {
+			fix = "let this user read the topics"
+		}
+		d.warn("transactions", fix, "producers cannot be described: %v", err)
+	}
+	for _, p := range producers.SortedPartitions() {
+		if p.Err != nil {
+			d.warn("transactions", fixBrokers, "producers of %s/%d cannot be described: %v", p.Topic, p.Partition, p.Err)
+		}
+		for _, is := range p.ActiveProducers.Sorted() {
+			if is.CurrentTxnStartOffset >= 0 {
+				open = append(open, opened{located{p.Topic, p.Partition}, is.ProducerID, is.CurrentTxnStartOffset})
+			}
+		}
+	}
+	return open
+}
+
+// coordinated are the transactions of the producers as the coordinators show them to this user, by producer.
+func (d *doctor) coordinated(ctx context.Context, open []opened) map[int64]kadm.DescribedTransaction {
+	var producers []int64
+	for _, t := range open {
+		producers = append(producers, t.producer)
+	}
+	known := map[int64]kadm.DescribedTransaction{}
+	if len(producers) == 0 {
+		return known
+	}
+	listed, err := d.adm.ListTransactions(ctx, producers, nil)
+	if len(listed) > 0 { // else all of the cluster would be described
+		described, err2 := d.adm.DescribeTransactions(ctx, listed.TransactionalIDs()...)
+		err = errors.Join(err, err2)
+		for _, t := range described {
+			known[t.ProducerID] = t
+		}
+	}
+	if err != nil {
+		d.warn("transactions", fixBrokers, "transactions cannot be listed: %v", err)
+	}
+	return known
+}
