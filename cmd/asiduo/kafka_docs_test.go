@@ -20,7 +20,7 @@ import (
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 
-// TestKafkaDocs does what docs/operating.md says, block after block, in an empty directory.
+// TestKafkaDocs does what docs/operating.md says, block after block, in an empty directory, and then what docs/subscribing.md does.
 func TestKafkaDocs(t *testing.T) {
 	broker := realBroker(t)
 	cfg, err := config.Parse("docs.yaml", []byte("app: shop\ncurrency: EUR\nkafka: {brokers: ["+broker[0]+"]}\n"), nil)
@@ -37,9 +37,13 @@ func TestKafkaDocs(t *testing.T) {
 		}
 		cl.Close()
 	})
-	page, err := os.ReadFile("../../docs/operating.md")
-	if err != nil {
-		t.Fatal(err)
+	var page []byte
+	for _, name := range []string{"operating", "subscribing"} {
+		text, err := os.ReadFile("../../docs/" + name + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		page = append(page, text...)
 	}
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "bin")
@@ -47,12 +51,14 @@ func TestKafkaDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tool := fmt.Sprintf("#!/bin/sh\nexec bash %s tool org.apache.kafka.tools.TopicCommand \"$@\"\n", kafka)
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(bin, "kafka-topics.sh"), []byte(tool), 0o755); err != nil {
-		t.Fatal(err)
+	for name, class := range map[string]string{"kafka-topics.sh": "TopicCommand", "kafka-console-consumer.sh": "consumer.ConsoleConsumer"} {
+		tool := fmt.Sprintf("#!/bin/sh\nexec bash %s tool org.apache.kafka.tools.%s \"$@\"\n", kafka, class)
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(tool), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Symlink(binary(t), filepath.Join(bin, "asiduo")); err != nil {
 		t.Fatal(err)
@@ -66,7 +72,7 @@ func TestKafkaDocs(t *testing.T) {
 	script.WriteString("echo '=== all was done'\n")
 	out, err := shell(t, dir, script.String(), "PATH="+bin+":"+os.Getenv("PATH"), "bootstrap="+broker[0], "api="+freePort(t), "admin="+freePort(t))
 	log, _ := os.ReadFile(filepath.Join(dir, "run.log"))
-	if err != nil || !strings.HasSuffix(strings.TrimSpace(out), "=== all was done") || strings.Count(out, `"orders_lifetime":2`) < 4 {
+	if err != nil || !strings.HasSuffix(strings.TrimSpace(out), "=== all was done") || strings.Count(out, `"orders_lifetime":2`) < 4 || !strings.Contains(out, "ce_type:io.asiduo.profile.v1") {
 		t.Fatalf("%v\n%s\nlog:\n%s", err, out, log)
 	}
 	t.Logf("%d blocks\n%s", len(blocks), out)

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/asiduo/asiduo/config"
+)
+
+// pages are what people read.
+func pages(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "deploy/*.md", "deploy/*/*.md", "bench/*.md", "pipeline/*.md"} {
+		found, err := filepath.Glob("../../" + pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	return all
+}
+
+var fencedBlock = regexp.MustCompile("(?ms)^ *```([a-z]*)\n(.*?)^ *```")
+
+// TestPages holds that every command of ours on any page is one, with flags that there are, and every configuration one that can
+// be read. What the commands do is held by TestKafkaDocs, TestKafkaReadme, TestProveIt, and the runbooks' test.
+func TestPages(t *testing.T) {
+	commands, configurations := 0, 0
+	for _, page := range pages(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range fencedBlock.FindAllSubmatch(text, -1) {
+			switch lang, body := string(block[1]), string(block[2]); lang {
+			case "sh":
+				for _, args := range commandsOf(t, page, body) {
+					commands++
+					if err := parsed(args); err != nil {
+						t.Errorf("%s: asiduo %q: %v", page, args, err)
+					}
+				}
+			case "yaml":
+				configurations++
+				if _, err := config.Parse("page.yaml", []byte("app: shop\ncurrency: EUR\n"+body), nil); err != nil {
+					t.Errorf("%s: %v\n%s", page, err, body)
+				}
+			case "", "text", "promql", "json":
+			default:
+				t.Errorf("%s: nobody looks at blocks of %q", page, lang)
+			}
+		}
+	}
+	if commands < 30 || configurations < 5 {
+		t.Errorf("%d commands and %d configurations were found", commands, configurations)
+	}
+	t.Logf("%d commands, %d configurations", commands, configurations)
+}
+
+// commandsOf are the arguments with which a shell calls asiduo in a block, where there is nothing else to call.
+func commandsOf(t *testing.T, page, block string) [][]string {
+	t.Helper()
+	block = strings.NewReplacer("./asiduo ", "asiduo ", "go run ./cmd/asiduo ", "asiduo ").Replace(block)
+	const around = `asiduo() { printf '%s\n' "$@" >>"$calls"; printf '\0' >>"$calls"; }
+command_not_found_handle() { :; }
+` // one that is not there does nothing
+	calls := filepath.Join(t.TempDir(), "calls")
+	cmd := exec.CommandContext(t.Context(), "bash", "--norc", "-c", around+block)
+	cmd.Dir = t.TempDir()
+	cmd.Env = []string{"PATH=/nowhere", "calls=" + calls, "bootstrap=localhost:9092", "run=run", "archive=archive"}
+	if out, err := cmd.CombinedOutput(); bytes.Contains(out, []byte("syntax error")) {
+		t.Errorf("%s: %v\n%s\n%s", page, err, out, block)
+	}
+	text, err := os.ReadFile(calls)
+	if os.IsNotExist(err) {
+		return nil
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]string
+	for call := range strings.SplitSeq(strings.TrimSuffix(string(text), "\x00"), "\x00") {
+		all = append(all, strings.Split(strings.TrimSuffix(call, "\n"), "\n"))
+	}
+	return all
+}
+
+// parsed says what is wrong with the arguments of a command.
+func parsed(args []string) error {
+	root := newRoot()
+	cmd, rest, err := root.Find(args)
+	if err != nil {
+		return err
+	}
+	if err := cmd.ParseFlags(rest); err != nil {
+		return err
+	}
+	return cmd.ValidateArgs(slices.Clone(cmd.Flags().Args()))
+}
