@@ -69,8 +69,6 @@ func unheld(f *fit.File, runs *parameters.Model) string {
 		return "it gives no probability"
 	case f.Churn.Status != fit.Good:
 		return "these data do not carry a fitted model"
-	case c == nil:
-		return "a snapshot has no days to try it on"
 	case c.Tried() == nil:
 		return "there are too few days to try it on"
 	}

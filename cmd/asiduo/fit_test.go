@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -38,11 +39,16 @@ func smallShop(customers int) string {
 	return b.String()
 }
 
-// fitted runs fit and reads what it has written.
+// fitted runs fit on a log with everybody's first order and reads what it has written.
 func fitted(t *testing.T, args ...string) *fit.File {
 	t.Helper()
+	return fittedTo(t, append([]string{"--births", "known"}, args...)...)
+}
+
+func fittedTo(t *testing.T, args ...string) *fit.File {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "model.json")
-	if got := command(t, append([]string{"fit", "--model", "mbg_nbd", "--births", "known", "--output", file}, args...)...); got.code != exitGood {
+	if got := command(t, append([]string{"fit", "--model", "mbg_nbd", "--output", file}, args...)...); got.code != exitGood {
 		t.Fatalf("%v: %d %s", args, got.code, got.err)
 	}
 	text, err := os.ReadFile(file)
@@ -97,17 +103,27 @@ func TestFitSources(t *testing.T) {
 	sameModel(t, "topic", want, fitted(t, "-c", cfg, "--topic", "--until", "2024-12-30"))
 
 	out := t.TempDir()
-	if got := command(t, "simulate", "-c", cfg, "--input", jsonl, "--until", "2024-12-31T00:00:00Z", "--output", out); got.code != exitGood {
-		t.Fatal(got.err)
-	}
+	archived(t, "", jsonl, out)
 	snapshot := fitted(t, "--snapshot", out)
-	if snapshot.Data.Until == want.Data.Until { // orders of the last day are in the snapshot too
-		sameModel(t, "snapshot", want, snapshot)
-	} else {
-		whole := fitted(t, "--input", jsonl, "--until", snapshot.Data.Until)
-		sameModel(t, "snapshot", whole, snapshot)
+	until := snapshot.Data.Until // orders of the last day are in the snapshot too
+	known := fitted(t, "--input", jsonl, "--until", until)
+	sameModel(t, "snapshot", known, snapshot)
+	if snapshot.Calibration == nil || !reflect.DeepEqual(snapshot.Calibration.Origins, known.Calibration.Origins) {
+		t.Errorf("%+v, want %+v", snapshot.Calibration, known.Calibration)
 	}
-	if snapshot.Spending.Observations != "all" || !strings.HasPrefix(snapshot.Data.Source, "snapshot of 2024-12-31") {
+	from, whole := fittedTo(t, "--snapshot", out), fittedTo(t, "--input", jsonl, "--until", until)
+	sameModel(t, "snapshot, births unknown", whole, from)
+	if from.Data.LeftCensored != whole.Data.LeftCensored || from.Data.LeftCensored == 0 || from.Data.Orders != whole.Data.Orders || from.Spending.Observations != "repeat" {
+		t.Errorf("%+v, want %+v", from.Data, whole.Data)
+	}
+	archived(t, "rules: {recency_days: [20, 60, 120, 180], window_days: 200}\n", jsonl, out)
+	settled := fitted(t, "--snapshot", out)
+	settled.Heuristic = snapshot.Heuristic // the mean gap needs no days either, and is the same but for rounding
+	sameModel(t, "orders have settled", snapshot, settled)
+	if notes := strings.Join(settled.Data.Notes, " "); settled.Spending.Observations != "all" || !strings.Contains(notes, "orders before 2024-06-") || !strings.Contains(notes, " have settled: their days are not known one by one") {
+		t.Errorf("%s: %+v", notes, settled.Spending)
+	}
+	if !strings.HasPrefix(snapshot.Data.Source, "snapshot of 2025-01-01") {
 		t.Errorf("%+v", snapshot)
 	}
 }

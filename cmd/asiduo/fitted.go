@@ -106,8 +106,6 @@ func useProof(m *parameters.Model, f *fit.File, out io.Writer) (err error) {
 	switch {
 	case f.Horizon != m.Horizon:
 		_, err = fmt.Fprintf(out, "its proof is about %d days, the horizon is %d: fit with the configuration for percentiles and calibration\n", f.Horizon, m.Horizon)
-	case c == nil:
-		_, err = fmt.Fprintln(out, "not held against earlier days, which a snapshot does not have; confidence medium")
 	case c.Tried() == nil || c.Map.Days != m.Horizon:
 		_, err = fmt.Fprintln(out, "not enough days to hold it against; confidence medium")
 	default:
