@@ -322,7 +322,7 @@ func writeParams(out io.Writer, names []string, params map[string]float64, error
 // heuristic.
 func writeSnippet(out io.Writer, f *fit.File) error {
 	fmt.Fprintf(out, "\nfor the configuration:\n")
-	if f.Churn.Method == fit.MBGNBD && f.Churn.Status == fit.Good {
+	if f.Churn.Method == fit.MBGNBD && f.Churn.Usable() {
 		p := f.Churn.Params
 		_, err := fmt.Fprintf(out, "churn:\n  method: mbg_nbd\n  params: {r: %.6g, alpha: %.6g, a: %.6g, b: %.6g, shop_gap_days: %.4g}\n",
 			p["r"], p["alpha"], p["a"], p["b"], f.Heuristic.ShopGapDays)

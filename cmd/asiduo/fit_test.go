@@ -16,17 +16,22 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/state/model/fit"
 )
 
 // smallShop is a CSV of customers who come in over a year and leave by MBG/NBD's rule.
-func smallShop(customers int) string {
+func smallShop(customers int) string { return shopLosing(customers, 0.6) }
+
+// shopLosing has customers who leave after an order with at most a given chance.
+func shopLosing(customers int, most float64) string {
 	r := rand.New(rand.NewPCG(9, 9))
 	start := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	var b strings.Builder
 	b.WriteString("Kunde,Datum,Summe,Nr\n")
 	for i := range customers {
-		at, rate, leave := r.Float64()*365, (r.ExpFloat64()+r.ExpFloat64())/60, r.Float64()*0.6
+		at, rate, leave := r.Float64()*365, (r.ExpFloat64()+r.ExpFloat64())/60, r.Float64()*most
 		for at < 365 {
 			day := start.Add(time.Duration(at*24) * time.Hour)
 			fmt.Fprintf(&b, "k%d,%s,%.2f,%d-%.3f\n", i, day.Format("2006-01-02 15:04:05"), 10+20*r.Float64(), i, at)
@@ -205,5 +210,66 @@ func TestFitCountsAsThePipeline(t *testing.T) {
 	}
 	if before := fitted(t, "--input", file, "--until", "2025-01-25"); before.Data.Orders != 5 { // the refund is not known yet
 		t.Errorf("%+v", before.Data)
+	}
+}
+
+// TestFitNobodyLeaves: MBG/NBD fitted to a shop that loses nobody foresees what NBD does, so it is used, and the reason is told; another
+// kind, or too few data, are not.
+func TestFitNobodyLeaves(t *testing.T) {
+	csv, file := written(t, "shop.csv", shopLosing(1500, 0)), filepath.Join(t.TempDir(), "model.json")
+	args := append([]string{"fit", "--input", csv, "--births", "known", "--output", file}, smallColumns...)
+	got := command(t, append(args, "--model", "mbg_nbd")...)
+	for _, part := range []string{"mbg_nbd is degenerate_no_dropout: twice the log likelihood is", "held against the orders of 90 days after earlier cuts: AUC 0.", "  method: mbg_nbd\n  params: {r: "} {
+		if got.code != exitGood || !strings.Contains(got.out, part) {
+			t.Errorf("no %q in %d %s%s", part, got.code, got.err, got.out)
+		}
+	}
+	f, err := readFit(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Churn.Status != fit.NoDropout || f.Calibration.Tried() == nil || len(f.Percentiles) == 0 {
+		t.Fatalf("%+v", f)
+	}
+	cfg := config.Default()
+	cfg.App, cfg.Currency = "shop", "EUR"
+	use := func(f *fit.File) (parameters.Model, string) {
+		t.Helper()
+		m, err := pipeline.ModelOf(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := useFit(&m, f, cfg, &out); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (&parameters.Set{}).WithModel(m, 1); err != nil {
+			t.Errorf("it cannot be published: %v", err)
+		}
+		return m, out.String()
+	}
+	m, said := use(f)
+	if m.Method != "mbg_nbd" || m.Params.R != f.Churn.Params["r"] || m.Value == nil || m.Origin.Status != "degenerate_no_dropout" || m.Origin.HeldOut == nil {
+		t.Errorf("%+v", m)
+	}
+	if want := "mbg_nbd is degenerate_no_dropout (" + f.Churn.Reason + "): what it foresees is that of NBD\n"; !strings.Contains(said, want) {
+		t.Errorf("no %q in %q", want, said)
+	}
+	runs := &parameters.Model{Method: "mbg_nbd", Origin: &parameters.Origin{}}
+	if _, err := holdAgainst(f, runs, 4, false); err == nil || err.Error() != "--from: it was not held against version 4 of the model, which runs: fit with --against (--force publishes it untried)" {
+		t.Error(err)
+	}
+	f.Churn.Status = fit.NotConverged
+	if m, said := use(f); m.Method != "heuristic" || !strings.Contains(said, "mbg_nbd is not_converged (") {
+		t.Errorf("%s: %+v", said, m)
+	}
+	if got := command(t, append(args, "--model", "bg_nbd")...); !strings.Contains(got.out, "  method: heuristic  # bg_nbd is degenerate_no_dropout\n") {
+		t.Errorf("%d %s%s", got.code, got.err, got.out)
+	}
+	if f, err = readFit(file); err != nil {
+		t.Fatal(err)
+	}
+	if m, said := use(f); m.Method != "heuristic" || !strings.Contains(said, "bg_nbd is degenerate_no_dropout (") {
+		t.Errorf("%s: %+v", said, m)
 	}
 }

@@ -38,7 +38,7 @@ func (l *lesson) prove(f *fit.File, horizon int, running *parameters.Model) erro
 	chance := func(h fit.History) float64 {
 		return model.Rhythm{ShopGap: f.Heuristic.ShopGapDays}.Silence(h.X, h.TX, h.E)
 	}
-	if f.Churn.Status == fit.Good {
+	if f.Churn.Usable() {
 		m, err := f.Churn.Model()
 		if err != nil {
 			return err

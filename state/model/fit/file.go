@@ -106,6 +106,12 @@ func (s Spending) Written(currency, observations string) *SpendModel {
 	return w
 }
 
+// Usable says whether a pipeline may go by the fit: it is Good, or MBG/NBD of customers who do not leave, which foresees what NBD does
+// (TestNoDropout).
+func (f *Fitted) Usable() bool {
+	return f.Status == Good || f.Status == NoDropout && f.Method == MBGNBD
+}
+
 // Model is the model of repeat buying that the file holds.
 func (f *Fitted) Model() (model.Model, error) {
 	names := f.Method.Names()
