@@ -24,17 +24,18 @@ import (
 // smallShop is a CSV of customers who come in over a year and leave by MBG/NBD's rule.
 func smallShop(customers int) string { return shopLosing(customers, 0.6) }
 
-// shopLosing has customers who leave after an order with at most a given chance.
+// shopLosing has customers who leave after an order with at most a given chance, and pay as gamma-gamma says but for what is within one.
 func shopLosing(customers int, most float64) string {
-	r := rand.New(rand.NewPCG(9, 9))
+	r, wealth := rand.New(rand.NewPCG(9, 9)), rand.New(rand.NewPCG(9, 10))
 	start := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	var b strings.Builder
 	b.WriteString("Kunde,Datum,Summe,Nr\n")
 	for i := range customers {
 		at, rate, leave := r.Float64()*365, (r.ExpFloat64()+r.ExpFloat64())/60, r.Float64()*most
+		much := 3 / (wealth.ExpFloat64() + wealth.ExpFloat64() + wealth.ExpFloat64() + wealth.ExpFloat64())
 		for at < 365 {
 			day := start.Add(time.Duration(at*24) * time.Hour)
-			fmt.Fprintf(&b, "k%d,%s,%.2f,%d-%.3f\n", i, day.Format("2006-01-02 15:04:05"), 10+20*r.Float64(), i, at)
+			fmt.Fprintf(&b, "k%d,%s,%.2f,%d-%.3f\n", i, day.Format("2006-01-02 15:04:05"), much*(10+20*r.Float64()), i, at)
 			if r.Float64() < leave {
 				break
 			}
