@@ -84,7 +84,7 @@ var smallColumns = []string{"--column", "customer_id=Kunde", "--column", "ordere
 
 // The same orders teach the same, from a file, from the topic of a pipeline and from the snapshot that a pipeline has made.
 func TestFitSources(t *testing.T) {
-	csv := written(t, "shop.csv", smallShop(600))
+	csv := written(t, "shop.csv", smallShop(1500))
 	withIDs := append([]string{"--column", "order_id=Nr"}, smallColumns...)
 	want := fitted(t, append(append([]string{"--input", csv}, withIDs...), "--until", "2024-12-30")...)
 	if want.Churn.Status != fit.Good || want.Spending == nil || want.Spending.Currency != "EUR" || want.Data.Until != "2024-12-30" || want.Data.FreeOrders {
@@ -114,10 +114,13 @@ func TestFitSources(t *testing.T) {
 	until := snapshot.Data.Until // orders of the last day are in the snapshot too
 	known := fitted(t, "--input", jsonl, "--until", until)
 	sameModel(t, "snapshot", known, snapshot)
-	if snapshot.Calibration == nil || !reflect.DeepEqual(snapshot.Calibration.Origins, known.Calibration.Origins) {
-		t.Errorf("%+v, want %+v", snapshot.Calibration, known.Calibration)
+	running := written(t, "running.json", `{"version": 4, "method": "mbg_nbd", "params": {"r": 0.5, "alpha": 50, "a": 0.9, "b": 1.6}}`)
+	against, whole := fitted(t, "--snapshot", out, "--against", running), fitted(t, "--input", jsonl, "--until", until, "--against", running)
+	if a, b := against.Against, whole.Against; a == nil || math.Abs(a.Gain-b.Gain) > 1e-9 || a.Day != b.Day || len(against.Calibration.Origins) < 5 || !reflect.DeepEqual(against.Calibration.Origins, known.Calibration.Origins) {
+		t.Errorf("%+v %+v, want %+v %+v", a, against.Calibration, b, whole.Calibration)
 	}
-	from, whole := fittedTo(t, "--snapshot", out), fittedTo(t, "--input", jsonl, "--until", until)
+	from := fittedTo(t, "--snapshot", out)
+	whole = fittedTo(t, "--input", jsonl, "--until", until)
 	sameModel(t, "snapshot, births unknown", whole, from)
 	if from.Data.LeftCensored != whole.Data.LeftCensored || from.Data.LeftCensored == 0 || from.Data.Orders != whole.Data.Orders || from.Spending.Observations != "repeat" {
 		t.Errorf("%+v, want %+v", from.Data, whole.Data)
