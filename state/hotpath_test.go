@@ -47,6 +47,16 @@ func hotPath(tb testing.TB) []part {
 			tb.Fatal(err)
 		}
 	}
+	order := func(p *Parameters) func() {
+		return func() {
+			whole()
+			out = c.Advance(p, more[0].At, always, out[:0])
+			out = c.Apply(p, &more[0], always, out)
+			again = c.AppendTo(again[:0])
+		}
+	}
+	plain := *p
+	plain.Churn.Method, plain.Churn.Value = NoChurn, nil
 	return []part{
 		{"decode", whole},
 		{"encode", func() { again = c.AppendTo(again[:0]) }},
@@ -55,12 +65,8 @@ func hotPath(tb testing.TB) []part {
 			whole()
 			out = c.Advance(p, more[0].At, always, out[:0])
 		}},
-		{"order", func() {
-			whole()
-			out = c.Advance(p, more[0].At, always, out[:0])
-			out = c.Apply(p, &more[0], always, out)
-			again = c.AppendTo(again[:0])
-		}},
+		{"order", order(p)},
+		{"order_without_churn", order(&plain)},
 	}
 }
 

@@ -67,10 +67,8 @@ func unheld(f *fit.File, runs *parameters.Model) string {
 	switch c := f.Calibration; {
 	case runs != nil && runs.Method == state.NoChurn.String():
 		return "it gives no probability"
-	case f.Churn.Status != fit.Good:
+	case !f.Churn.Usable():
 		return "these data do not carry a fitted model"
-	case c == nil:
-		return "a snapshot has no days to try it on"
 	case c.Tried() == nil:
 		return "there are too few days to try it on"
 	}
@@ -81,9 +79,9 @@ func unheld(f *fit.File, runs *parameters.Model) string {
 func holdAgainst(f *fit.File, runs *parameters.Model, newest uint32, force bool) (said string, err error) {
 	a := f.Against
 	switch {
-	case f.Churn.Status != fit.Good && runs != nil && runs.Method == state.ByMBGNBD.String() && runs.Origin != nil && !force:
+	case !f.Churn.Usable() && runs != nil && runs.Method == state.ByMBGNBD.String() && runs.Origin != nil && !force:
 		return "", fmt.Errorf("--from: version %d, which runs, is a fitted model, and these data do not carry one (--force publishes the heuristic)", newest)
-	case a == nil && runs != nil && runs.Method == state.ByMBGNBD.String() && f.Churn.Status == fit.Good && !force:
+	case a == nil && runs != nil && runs.Method == state.ByMBGNBD.String() && f.Churn.Usable() && !force:
 		return "", fmt.Errorf("--from: it was not held against version %d of the model, which runs: %s (--force publishes it untried)", newest, unheld(f, runs))
 	case a == nil:
 		return "not held against the version that runs: " + unheld(f, runs), nil

@@ -253,7 +253,7 @@ func (c *examination) examine(log *purchaseLog, later *shop, cut int32) (*Examin
 		if c.fitOn != "" {
 			r.What = "from " + c.fitOn
 		}
-		cal, _ := calibrate(then.customers, cut, c.days, f.Method, c.births == "known")
+		cal, _ := calibrate(then.customers, 0, cut, c.days, f.Method, c.births == "known")
 		x.Calibrations[string(f.Method)] = cal
 		if cal.Map.Method != "none" {
 			cs.Recalibrate(r, &cal.Map)

@@ -116,9 +116,6 @@ func (c *estimation) check(file string) error {
 	if c.snapshot != "" && c.until != "" {
 		return usageError{errors.New("--until does not go with --snapshot, which is as of an instant")}
 	}
-	if c.snapshot != "" && c.against != "" {
-		return usageError{errors.New("--against does not go with --snapshot, which has no days to try a fit on")}
-	}
 	if _, err := kindsOf(c.model); err != nil {
 		return err
 	}
@@ -146,8 +143,8 @@ type lesson struct {
 
 	known  []holdout.Customer // everybody, as of the end of a day
 	until  int32
-	births bool // everybody's first order is known
-	spread bool // the days between the first and the last order are not
+	births bool  // everybody's first order is known
+	since  int32 // from this day on all their days with orders are
 }
 
 func (c *estimation) run(ctx context.Context, out io.Writer) error {
@@ -209,7 +206,7 @@ func (c *estimation) read(ctx context.Context) (*lesson, error) {
 // lesson is what can be learnt from a shop as of the end of a day.
 func (l *purchaseLog) lesson(s *shop, until int32, births bool, source string) *lesson {
 	known := holdout.Known(s.customers, until)
-	learn := &lesson{currency: l.cfg.Currency, observed: "repeat", known: known, until: until, births: births, data: fit.Provenance{
+	learn := &lesson{currency: l.cfg.Currency, observed: "repeat", known: known, until: until, births: births, since: s.since, data: fit.Provenance{
 		Source: source, SHA256: l.digest, Records: l.rows, Orders: s.orders, Customers: len(known),
 		First: dateOf(s.first), Until: dateOf(until), Zone: l.cfg.Time.Zone, FreeOrders: s.free,
 	}}
@@ -222,13 +219,17 @@ func (l *purchaseLog) lesson(s *shop, until int32, births bool, source string) *
 	born := known
 	if !births {
 		var from int32
-		born, from = holdout.Born(known, until)
+		born, from = holdout.Born(known, s.since, until)
 		learn.data.LeftCensored = len(known) - len(born)
 		learn.data.Notes = append(learn.data.Notes, fmt.Sprintf(
 			"learnt from customers first seen on %s or later: the others may be older than the log (--births known if they are not)", dateOf(from)))
 	}
 	learn.histories = holdout.Histories(born, until)
-	if s.money {
+	switch {
+	case s.since > 0: // and what was paid on the first day is not known of everybody
+		learn.spends, learn.observed = holdout.AllSpends(known, until), "all"
+		learn.data.Notes = append(learn.data.Notes, "orders before "+dateOf(s.since)+" have settled: their days are not known one by one")
+	case s.money:
 		learn.spends = holdout.Spends(known, until)
 	}
 	return learn
@@ -321,7 +322,7 @@ func writeParams(out io.Writer, names []string, params map[string]float64, error
 // heuristic.
 func writeSnippet(out io.Writer, f *fit.File) error {
 	fmt.Fprintf(out, "\nfor the configuration:\n")
-	if f.Churn.Method == fit.MBGNBD && f.Churn.Status == fit.Good {
+	if f.Churn.Method == fit.MBGNBD && f.Churn.Usable() {
 		p := f.Churn.Params
 		_, err := fmt.Fprintf(out, "churn:\n  method: mbg_nbd\n  params: {r: %.6g, alpha: %.6g, a: %.6g, b: %.6g, shop_gap_days: %.4g}\n",
 			p["r"], p["alpha"], p["a"], p["b"], f.Heuristic.ShopGapDays)

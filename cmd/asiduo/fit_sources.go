@@ -14,8 +14,6 @@ import (
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/sinks/archive"
-	"github.com/asiduo/asiduo/state/model/fit"
-	"github.com/asiduo/asiduo/state/model/holdout"
 )
 
 // topicRecords are the committed records of a topic up to its end as of now, from all partitions as they come.
@@ -114,27 +112,20 @@ func readBuying(dir, zone string) (*buying, error) {
 	return b, nil
 }
 
-// readSnapshot is what the newest snapshot of an archive teaches. It knows how many days with orders a customer had, the first
-// and the last, and what was paid for all: days in between, which no model looks at, are spread evenly.
+// shop is that of the buyers.
+func (b *buying) shop() *shop {
+	s := &shop{first: math.MaxInt32, last: math.MinInt32, money: true}
+	for i := range b.buyers {
+		s.add(&b.buyers[i].Ledger, b.Digits)
+	}
+	return s
+}
+
+// readSnapshot is what the newest snapshot of an archive teaches.
 func (c *estimation) readSnapshot() (*lesson, error) {
 	m, err := readBuying(c.snapshot, c.cfg.Time.Zone)
 	if err != nil {
 		return nil, err
-	}
-	s, unit := &shop{first: math.MaxInt32}, math.Pow10(m.Digits)
-	var spends []fit.Spend
-	for _, b := range m.buyers {
-		n := b.OrderDays
-		var p holdout.Customer
-		for k := range n {
-			p.Days = append(p.Days, b.FirstDay+int32(int64(b.LastDay-b.FirstDay)*k/max(1, n-1)))
-			p.Paid = append(p.Paid, float64(b.Net)/float64(n)/unit)
-		}
-		if b.Net > 0 {
-			spends = append(spends, fit.Spend{N: float64(n), Mean: p.Paid[0]})
-		}
-		s.customers, s.orders = append(s.customers, p), s.orders+int(n)
-		s.first, s.last = min(s.first, b.FirstDay), max(s.last, b.LastDay)
 	}
 	sum := sha256.New()
 	for _, p := range m.Parts {
@@ -142,7 +133,5 @@ func (c *estimation) readSnapshot() (*lesson, error) {
 	}
 	log := &purchaseLog{cfg: c.cfg, rows: int(m.Rows), digest: hex.EncodeToString(sum.Sum(nil))}
 	log.cfg.Currency = m.Currency
-	learn := log.lesson(s, m.until, c.births == "known", m.source)
-	learn.spends, learn.observed, learn.spread = spends, "all", true
-	return learn, nil
+	return log.lesson(m.shop(), m.until, c.births == "known", m.source), nil
 }

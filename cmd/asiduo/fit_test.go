@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -15,20 +16,26 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
+	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/state/model/fit"
 )
 
 // smallShop is a CSV of customers who come in over a year and leave by MBG/NBD's rule.
-func smallShop(customers int) string {
-	r := rand.New(rand.NewPCG(9, 9))
+func smallShop(customers int) string { return shopLosing(customers, 0.6) }
+
+// shopLosing has customers who leave after an order with at most a given chance, and pay as gamma-gamma says but for what is within one.
+func shopLosing(customers int, most float64) string {
+	r, wealth := rand.New(rand.NewPCG(9, 9)), rand.New(rand.NewPCG(9, 10))
 	start := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	var b strings.Builder
 	b.WriteString("Kunde,Datum,Summe,Nr\n")
 	for i := range customers {
-		at, rate, leave := r.Float64()*365, (r.ExpFloat64()+r.ExpFloat64())/60, r.Float64()*0.6
+		at, rate, leave := r.Float64()*365, (r.ExpFloat64()+r.ExpFloat64())/60, r.Float64()*most
+		much := 3 / (wealth.ExpFloat64() + wealth.ExpFloat64() + wealth.ExpFloat64() + wealth.ExpFloat64())
 		for at < 365 {
 			day := start.Add(time.Duration(at*24) * time.Hour)
-			fmt.Fprintf(&b, "k%d,%s,%.2f,%d-%.3f\n", i, day.Format("2006-01-02 15:04:05"), 10+20*r.Float64(), i, at)
+			fmt.Fprintf(&b, "k%d,%s,%.2f,%d-%.3f\n", i, day.Format("2006-01-02 15:04:05"), much*(10+20*r.Float64()), i, at)
 			if r.Float64() < leave {
 				break
 			}
@@ -38,11 +45,16 @@ func smallShop(customers int) string {
 	return b.String()
 }
 
-// fitted runs fit and reads what it has written.
+// fitted runs fit on a log with everybody's first order and reads what it has written.
 func fitted(t *testing.T, args ...string) *fit.File {
 	t.Helper()
+	return fittedTo(t, append([]string{"--births", "known"}, args...)...)
+}
+
+func fittedTo(t *testing.T, args ...string) *fit.File {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "model.json")
-	if got := command(t, append([]string{"fit", "--model", "mbg_nbd", "--births", "known", "--output", file}, args...)...); got.code != exitGood {
+	if got := command(t, append([]string{"fit", "--model", "mbg_nbd", "--output", file}, args...)...); got.code != exitGood {
 		t.Fatalf("%v: %d %s", args, got.code, got.err)
 	}
 	text, err := os.ReadFile(file)
@@ -72,7 +84,7 @@ var smallColumns = []string{"--column", "customer_id=Kunde", "--column", "ordere
 
 // The same orders teach the same, from a file, from the topic of a pipeline and from the snapshot that a pipeline has made.
 func TestFitSources(t *testing.T) {
-	csv := written(t, "shop.csv", smallShop(600))
+	csv := written(t, "shop.csv", smallShop(1500))
 	withIDs := append([]string{"--column", "order_id=Nr"}, smallColumns...)
 	want := fitted(t, append(append([]string{"--input", csv}, withIDs...), "--until", "2024-12-30")...)
 	if want.Churn.Status != fit.Good || want.Spending == nil || want.Spending.Currency != "EUR" || want.Data.Until != "2024-12-30" || want.Data.FreeOrders {
@@ -97,17 +109,30 @@ func TestFitSources(t *testing.T) {
 	sameModel(t, "topic", want, fitted(t, "-c", cfg, "--topic", "--until", "2024-12-30"))
 
 	out := t.TempDir()
-	if got := command(t, "simulate", "-c", cfg, "--input", jsonl, "--until", "2024-12-31T00:00:00Z", "--output", out); got.code != exitGood {
-		t.Fatal(got.err)
-	}
+	archived(t, "", jsonl, out)
 	snapshot := fitted(t, "--snapshot", out)
-	if snapshot.Data.Until == want.Data.Until { // orders of the last day are in the snapshot too
-		sameModel(t, "snapshot", want, snapshot)
-	} else {
-		whole := fitted(t, "--input", jsonl, "--until", snapshot.Data.Until)
-		sameModel(t, "snapshot", whole, snapshot)
+	until := snapshot.Data.Until // orders of the last day are in the snapshot too
+	known := fitted(t, "--input", jsonl, "--until", until)
+	sameModel(t, "snapshot", known, snapshot)
+	running := written(t, "running.json", `{"version": 4, "method": "mbg_nbd", "params": {"r": 0.5, "alpha": 50, "a": 0.9, "b": 1.6}}`)
+	against, whole := fitted(t, "--snapshot", out, "--against", running), fitted(t, "--input", jsonl, "--until", until, "--against", running)
+	if a, b := against.Against, whole.Against; a == nil || math.Abs(a.Gain-b.Gain) > 1e-9 || a.Day != b.Day || len(against.Calibration.Origins) < 5 || !reflect.DeepEqual(against.Calibration.Origins, known.Calibration.Origins) {
+		t.Errorf("%+v %+v, want %+v %+v", a, against.Calibration, b, whole.Calibration)
 	}
-	if snapshot.Spending.Observations != "all" || !strings.HasPrefix(snapshot.Data.Source, "snapshot of 2024-12-31") {
+	from := fittedTo(t, "--snapshot", out)
+	whole = fittedTo(t, "--input", jsonl, "--until", until)
+	sameModel(t, "snapshot, births unknown", whole, from)
+	if from.Data.LeftCensored != whole.Data.LeftCensored || from.Data.LeftCensored == 0 || from.Data.Orders != whole.Data.Orders || from.Spending.Observations != "repeat" {
+		t.Errorf("%+v, want %+v", from.Data, whole.Data)
+	}
+	archived(t, "rules: {recency_days: [20, 60, 120, 180], window_days: 200}\n", jsonl, out)
+	settled := fitted(t, "--snapshot", out)
+	settled.Heuristic = snapshot.Heuristic // the mean gap needs no days either, and is the same but for rounding
+	sameModel(t, "orders have settled", snapshot, settled)
+	if notes := strings.Join(settled.Data.Notes, " "); settled.Spending.Observations != "all" || !strings.Contains(notes, "orders before 2024-06-") || !strings.Contains(notes, " have settled: their days are not known one by one") {
+		t.Errorf("%s: %+v", notes, settled.Spending)
+	}
+	if !strings.HasPrefix(snapshot.Data.Source, "snapshot of 2025-01-01") {
 		t.Errorf("%+v", snapshot)
 	}
 }
@@ -189,5 +214,66 @@ func TestFitCountsAsThePipeline(t *testing.T) {
 	}
 	if before := fitted(t, "--input", file, "--until", "2025-01-25"); before.Data.Orders != 5 { // the refund is not known yet
 		t.Errorf("%+v", before.Data)
+	}
+}
+
+// TestFitNobodyLeaves: MBG/NBD fitted to a shop that loses nobody foresees what NBD does, so it is used, and the reason is told; another
+// kind, or too few data, are not.
+func TestFitNobodyLeaves(t *testing.T) {
+	csv, file := written(t, "shop.csv", shopLosing(1500, 0)), filepath.Join(t.TempDir(), "model.json")
+	args := append([]string{"fit", "--input", csv, "--births", "known", "--output", file}, smallColumns...)
+	got := command(t, append(args, "--model", "mbg_nbd")...)
+	for _, part := range []string{"mbg_nbd is degenerate_no_dropout: twice the log likelihood is", "held against the orders of 90 days after earlier cuts: AUC 0.", "  method: mbg_nbd\n  params: {r: "} {
+		if got.code != exitGood || !strings.Contains(got.out, part) {
+			t.Errorf("no %q in %d %s%s", part, got.code, got.err, got.out)
+		}
+	}
+	f, err := readFit(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Churn.Status != fit.NoDropout || f.Calibration.Tried() == nil || len(f.Percentiles) == 0 {
+		t.Fatalf("%+v", f)
+	}
+	cfg := config.Default()
+	cfg.App, cfg.Currency = "shop", "EUR"
+	use := func(f *fit.File) (parameters.Model, string) {
+		t.Helper()
+		m, err := pipeline.ModelOf(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := useFit(&m, f, cfg, &out); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (&parameters.Set{}).WithModel(m, 1); err != nil {
+			t.Errorf("it cannot be published: %v", err)
+		}
+		return m, out.String()
+	}
+	m, said := use(f)
+	if m.Method != "mbg_nbd" || m.Params.R != f.Churn.Params["r"] || m.Value == nil || m.Origin.Status != "degenerate_no_dropout" || m.Origin.HeldOut == nil {
+		t.Errorf("%+v", m)
+	}
+	if want := "mbg_nbd is degenerate_no_dropout (" + f.Churn.Reason + "): what it foresees is that of NBD\n"; !strings.Contains(said, want) {
+		t.Errorf("no %q in %q", want, said)
+	}
+	runs := &parameters.Model{Method: "mbg_nbd", Origin: &parameters.Origin{}}
+	if _, err := holdAgainst(f, runs, 4, false); err == nil || err.Error() != "--from: it was not held against version 4 of the model, which runs: fit with --against (--force publishes it untried)" {
+		t.Error(err)
+	}
+	f.Churn.Status = fit.NotConverged
+	if m, said := use(f); m.Method != "heuristic" || !strings.Contains(said, "mbg_nbd is not_converged (") {
+		t.Errorf("%s: %+v", said, m)
+	}
+	if got := command(t, append(args, "--model", "bg_nbd")...); !strings.Contains(got.out, "  method: heuristic  # bg_nbd is degenerate_no_dropout\n") {
+		t.Errorf("%d %s%s", got.code, got.err, got.out)
+	}
+	if f, err = readFit(file); err != nil {
+		t.Fatal(err)
+	}
+	if m, said := use(f); m.Method != "heuristic" || !strings.Contains(said, "bg_nbd is degenerate_no_dropout (") {
+		t.Errorf("%s: %+v", said, m)
 	}
 }

@@ -43,7 +43,7 @@ func useFit(m *parameters.Model, f *fit.File, cfg config.Config, out io.Writer) 
 		return errors.New("--from: it counts orders of nothing, which the pipeline does not: fit without --free-orders")
 	case f.Data.Zone != "" && f.Data.Zone != cfg.Time.Zone:
 		return fmt.Errorf("--from: its days are those of %s, the pipeline's are those of %s: fit with the configuration", f.Data.Zone, cfg.Time.Zone)
-	case f.Churn.Status != fit.Good:
+	case !f.Churn.Usable():
 		m.Method = "heuristic"
 		_, err := fmt.Fprintf(out, "%s is %s (%s): the heuristic with a gap of %.4g days is proposed\n", f.Churn.Method, f.Churn.Status, f.Churn.Reason, m.Params.ShopGapDays)
 		return err
@@ -53,6 +53,9 @@ func useFit(m *parameters.Model, f *fit.File, cfg config.Config, out io.Writer) 
 		m.Method = "mbg_nbd"
 		m.Params.R, m.Params.Alpha, m.Params.A, m.Params.B = p["r"], p["alpha"], p["a"], p["b"]
 		fmt.Fprintf(out, "mbg_nbd, fitted to %d customers of %s from %s to %s\n", m.Origin.Customers, m.Origin.Source, m.Origin.First, m.Origin.Until)
+		if f.Churn.Status != fit.Good {
+			fmt.Fprintf(out, "mbg_nbd is %s (%s): what it foresees is that of NBD\n", f.Churn.Status, f.Churn.Reason)
+		}
 		if err := useProof(m, f, out); err != nil {
 			return err
 		}
@@ -106,8 +109,6 @@ func useProof(m *parameters.Model, f *fit.File, out io.Writer) (err error) {
 	switch {
 	case f.Horizon != m.Horizon:
 		_, err = fmt.Fprintf(out, "its proof is about %d days, the horizon is %d: fit with the configuration for percentiles and calibration\n", f.Horizon, m.Horizon)
-	case c == nil:
-		_, err = fmt.Fprintln(out, "not held against earlier days, which a snapshot does not have; confidence medium")
 	case c.Tried() == nil || c.Map.Days != m.Horizon:
 		_, err = fmt.Fprintln(out, "not enough days to hold it against; confidence medium")
 	default:

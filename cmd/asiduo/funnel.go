@@ -9,36 +9,59 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/kpi"
 )
 
-// funnels are the moves of the log's customers between stages of the life cycle, as the pipeline would have seen them by the
-// parameters of the configuration.
-func (l *purchaseLog) funnels(until int32) ([]kpi.Funnel, error) {
-	p, err := pipeline.FirstParameters(l.cfg)
+// stories are what is known of each customer.
+func (l *purchaseLog) stories() [][]*state.Fact {
+	of := map[string][]*state.Fact{}
+	for i := range l.facts {
+		f := &l.facts[i]
+		of[f.Customer] = append(of[f.Customer], f)
+	}
+	return slices.Collect(maps.Values(of))
+}
+
+// stories are what is known of each buyer, every order as if it had been from its first instant on as it is now; who never bought, and was
+// a prospect for an order that does not count, is none of them.
+func (b *buying) stories() [][]*state.Fact {
+	all := make([][]*state.Fact, len(b.buyers))
+	for i := range b.buyers {
+		l := &b.buyers[i].Ledger
+		for _, o := range l.Orders {
+			all[i] = append(all[i], &state.Fact{At: o.OrderedAt, Order: o})
+		}
+		for _, r := range l.Refunds {
+			all[i] = append(all[i], &state.Fact{Kind: state.RefundFact, At: r.At, Refund: r})
+		}
+	}
+	return all
+}
+
+// funnels are the moves of customers between stages of the life cycle up to the end of a day, as the pipeline would have seen them by
+// the parameters of the configuration.
+func funnels(cfg config.Config, stories [][]*state.Fact, until int32) ([]kpi.Funnel, error) {
+	p, err := pipeline.FirstParameters(cfg)
 	if err != nil {
 		return nil, err
 	}
-	zone, err := time.LoadLocation(l.cfg.Time.Zone)
+	zone, err := time.LoadLocation(cfg.Time.Zone)
 	if err != nil {
 		return nil, err
 	}
 	end := state.Instant(dayTime(until+1, zone).UnixMilli()) - 1
-	facts := map[string][]*state.Fact{}
-	for i := range l.facts {
-		if f := &l.facts[i]; f.At <= end {
-			facts[f.Customer] = append(facts[f.Customer], f)
-		}
-	}
 	var paths [][]kpi.Stay
-	for _, id := range slices.Sorted(maps.Keys(facts)) {
+	for _, story := range stories {
 		path := travel{p: p, zone: zone}
 		path.c.Reset()
-		slices.SortStableFunc(facts[id], func(a, b *state.Fact) int { return cmp.Compare(a.At, b.At) })
-		for _, f := range facts[id] {
-			path.take(f)
+		slices.SortStableFunc(story, func(a, b *state.Fact) int { return cmp.Compare(a.At, b.At) })
+		for _, f := range story {
+			if f.At <= end {
+				path.take(f)
+			}
 		}
 		path.wait(end)
 		if len(path.stays) > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -197,4 +198,44 @@ func TestPublishedMeanwhile(t *testing.T) {
 			t.Errorf("again: %+v", got)
 		}
 	}
+}
+
+// TestRecencyAuto: of the gaps between two days of orders in the state, half are at most the first of the days, 80, 90 and 97 of a hundred the
+// others; they are shown, and published in the place of those of the file.
+func TestRecencyAuto(t *testing.T) {
+	w := newTown(t)
+	s := w.run()
+	s.ready(townShards)
+	now := time.Now()
+	for who, gaps := range map[string]map[int]int{ // days -> times: of a hundred gaps 50 are 10 days long, 30 are 20, 10 are 40, 7 are 60, 3 are 90
+		"a": {10: 30}, "b": {10: 20, 20: 10}, "c": {20: 20}, "d": {40: 10}, "e": {60: 7}, "f": {90: 3},
+	} {
+		at, n := now.AddDate(0, 0, -700), 0
+		w.buy(who, "o", at)
+		for days, times := range gaps {
+			for range times {
+				at, n = at.AddDate(0, 0, days), n+1
+				w.buy(who, fmt.Sprint("o", n), at)
+				w.buy(who, fmt.Sprint("again", n), at) // the same day: no gap
+			}
+		}
+	}
+	args := []string{"rules", "publish", "-c", s.file, "--recency", "auto", "--announce=no", "--yes"}
+	var got told
+	eventually(t, "all orders are in the state", func() bool {
+		got = command(t, append(args, "--dry-run")...)
+		return strings.Contains(got.out, "recency_days: [10, 20, 40, 60]\n") && strings.Contains(got.out, "6 customers in 4 of 4 shards")
+	})
+	if got = command(t, args...); got.code != exitGood || !strings.Contains(got.out, "version 2 of the rules is published") {
+		t.Fatalf("%+v", got)
+	}
+	days := int64(24 * time.Hour / time.Millisecond)
+	var rules struct {
+		Recency [4]int64 `json:"recency_ms"`
+	}
+	if err := json.Unmarshal([]byte(command(t, "rules", "show", "-c", s.file).out), &rules); err != nil || rules.Recency != [4]int64{10 * days, 20 * days, 40 * days, 60 * days} {
+		t.Errorf("%+v: %v", rules, err)
+	}
+	refused(t, exitFailed, "version 2 of the rules: nothing to publish: the newest version says the same", args...)
+	refused(t, exitUsage, `--recency is auto or left out, found "weekly"`, "rules", "diff", "-c", s.file, "--recency", "weekly")
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/asiduo/asiduo/state/model/holdout"
 )
 
-// calibrate holds a kind, fitted at cuts before the cut as it is fitted at the cut, against what came after them; births says
-// that the log has everybody's first order.
-func calibrate(known []holdout.Customer, cut, horizon int32, kind fit.Kind, births bool) (*fit.Calibration, *holdout.Tried) {
-	c, tried := holdout.Calibrate(known, cut, horizon, func(known []holdout.Customer, day int32) model.Model {
+// calibrate holds a kind, fitted at cuts before the cut as it is fitted at the cut, against what came after them, from the day since on;
+// births says that the log has everybody's first order.
+func calibrate(known []holdout.Customer, since, cut, horizon int32, kind fit.Kind, births bool) (*fit.Calibration, *holdout.Tried) {
+	c, tried := holdout.Calibrate(known, since, cut, horizon, func(known []holdout.Customer, day int32) model.Model {
 		if !births {
-			known, _ = holdout.Born(known, day)
+			known, _ = holdout.Born(known, since, day)
 		}
 		e := fit.Choose(holdout.Histories(known, day), kind).Use()
 		if e.Status == fit.TooFew || e.Status == fit.NotConverged {
@@ -38,17 +38,15 @@ func (l *lesson) prove(f *fit.File, horizon int, running *parameters.Model) erro
 	chance := func(h fit.History) float64 {
 		return model.Rhythm{ShopGap: f.Heuristic.ShopGapDays}.Silence(h.X, h.TX, h.E)
 	}
-	if f.Churn.Status == fit.Good {
+	if f.Churn.Usable() {
 		m, err := f.Churn.Model()
 		if err != nil {
 			return err
 		}
 		chance = func(h fit.History) float64 { return m.NoOrder(h.X, h.TX, h.E, float64(horizon)) }
-		if !l.spread {
-			var tried *holdout.Tried
-			f.Calibration, tried = calibrate(l.known, l.until, int32(horizon), f.Churn.Method, l.births)
-			f.Against = against(running, tried)
-		}
+		var tried *holdout.Tried
+		f.Calibration, tried = calibrate(l.known, l.since, l.until, int32(horizon), f.Churn.Method, l.births)
+		f.Against = against(running, tried)
 	}
 	scores := make([]model.Score, len(l.known))
 	for i, h := range holdout.Histories(l.known, l.until) {

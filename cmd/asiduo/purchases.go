@@ -170,6 +170,7 @@ type shop struct {
 	index     map[string]int // id -> customer
 	first     int32          // the first day with an order
 	last      int32          // the last
+	since     int32          // from this day on all are known; before it, of everybody, the first, the last and the number
 	orders    int            // counted
 	money     bool           // any order brought money
 	free      bool           // orders of nothing were counted
@@ -188,32 +189,47 @@ func (l *purchaseLog) shop(day int32, free bool) (*shop, error) {
 		}
 	}
 	s.free = free || !s.money
-	unit := math.Pow10(l.cfg.Digits())
 	for _, id := range slices.Sorted(maps.Keys(ledgers)) {
-		ledger := ledgers[id]
-		var c holdout.Customer
-		for i := range ledger.Orders {
-			o := &ledger.Orders[i]
-			net := ledger.Net(o)
-			if net == 0 && !(isFree(o) && s.free) {
-				continue
-			}
-			s.orders++
-			if n := len(c.Days); n == 0 || o.Day > c.Days[n-1] {
-				c.Days, c.Paid = append(c.Days, o.Day), append(c.Paid, 0)
-			}
-			c.Paid[len(c.Paid)-1] += float64(net) / unit
-		}
-		if len(c.Days) > 0 {
-			s.index[id] = len(s.customers)
-			s.customers = append(s.customers, c)
-			s.first, s.last = min(s.first, c.Days[0]), max(s.last, c.Days[len(c.Days)-1])
+		if s.add(ledgers[id], l.cfg.Digits()) {
+			s.index[id] = len(s.customers) - 1
 		}
 	}
 	if len(s.customers) == 0 {
 		return nil, fmt.Errorf("no customer has a counted order up to %s", dateOf(day))
 	}
 	return s, nil
+}
+
+// add adds a customer with counted orders. Days between the first and the last settled order are spread evenly, and so is what was
+// paid on them.
+func (s *shop) add(l *state.Ledger, digits int) bool {
+	var c holdout.Customer
+	unit := math.Pow10(digits)
+	if old := &l.Settled; old.Days > 0 {
+		for k := range old.Days {
+			c.Days = append(c.Days, old.FirstDay+int32(int64(old.LastDay-old.FirstDay)*k/max(1, old.Days-1)))
+			c.Paid = append(c.Paid, float64(old.Net)/float64(old.Days)/unit)
+		}
+		s.orders, s.since = s.orders+int(old.Orders), max(s.since, old.LastDay+1)
+	}
+	for i := range l.Orders {
+		o := &l.Orders[i]
+		net := l.Net(o)
+		if net == 0 && !(isFree(o) && s.free) {
+			continue
+		}
+		s.orders++
+		if n := len(c.Days); n == 0 || o.Day > c.Days[n-1] {
+			c.Days, c.Paid = append(c.Days, o.Day), append(c.Paid, 0)
+		}
+		c.Paid[len(c.Paid)-1] += float64(net) / unit
+	}
+	if len(c.Days) == 0 {
+		return false
+	}
+	s.customers = append(s.customers, c)
+	s.first, s.last = min(s.first, c.Days[0]), max(s.last, c.Days[len(c.Days)-1])
+	return true
 }
 
 // ledgers are the customers' orders and refunds as they were known at the end of a day.

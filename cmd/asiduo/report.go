@@ -21,7 +21,8 @@ import (
 // Summary is a report with what it is about.
 type Summary struct {
 	Source   string   `json:"source"`
-	Until    string   `json:"until"` // the end of this day
+	Until    string   `json:"until"`           // the end of this day
+	Since    string   `json:"days_known_from"` // what is counted day by day begins on it or later; empty: no day is missing
 	Zone     string   `json:"zone"`
 	Currency string   `json:"currency"`
 	Missing  []string `json:"missing"` // what the input cannot tell
@@ -66,7 +67,8 @@ func newReport() *cobra.Command {
 intervals, concentration of revenue, win-back, retention by calendar quarter, cohorts by the month of the first order, moves between stages
 of the life cycle, and how much of the business is promoted and who buys only then. Every rate has its numerator and its denominator. An order is a day with orders, net of refunds, as for fit and evaluate.
 
-From the newest snapshot of an archive it tells less, since that has the number of orders and not each of them: what is missing is said.`,
+The newest snapshot of an archive tells the same of orders that have not settled. Of the others it has the number, the first and the last
+day, and what was paid: what begins before they have settled is left out of the tables of days, and that is said.`,
 		Example: "  asiduo report --input orders.csv --column customer_id=Customer --column ordered_at=Date --column amount=Total --currency EUR --html report.html\n" +
 			"  asiduo report --snapshot /var/lib/asiduo/archive --json -",
 		Args: cobra.NoArgs,
@@ -94,7 +96,7 @@ From the newest snapshot of an archive it tells less, since that has the number 
 
 const (
 	noPromotions = "promo share and buyer types: no order has a coupon or a discount; a snapshot never has them"
-	noMoves      = "moves between stages of the life cycle: a snapshot has the stages of one instant; report --input has them"
+	noDays       = "intervals, win-back, retention and cohorts that begin before %s, and moves between stages of the life cycle: older orders have settled, and their days are not known; report --input has them"
 )
 
 func (c *reporting) read(ctx context.Context) (*Summary, error) {
@@ -124,17 +126,9 @@ func (c *reporting) read(ctx context.Context) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make([]kpi.Customer, len(shop.customers))
-	for i, known := range shop.customers {
-		n := len(known.Days)
-		all[i] = kpi.Customer{Days: known.Days, Orders: n, First: known.Days[0], Last: known.Days[n-1]}
-		for _, paid := range known.Paid {
-			all[i].Paid += paid
-		}
-	}
 	s := &Summary{
 		Source: fmt.Sprintf("%d records of %s", log.rows, strings.Join(c.log.inputs, ", ")), Until: dateOf(until), Zone: c.cfg.Time.Zone, Currency: log.cfg.Currency,
-		Missing: []string{}, Report: kpi.Of(all, until, away), Discount: c.discount / 100,
+		Missing: []string{}, Report: shop.report(until, away), Discount: c.discount / 100,
 	}
 	if s.Promotions, err = log.promotions(until, shop.free, s.Discount); err != nil {
 		return nil, err
@@ -142,7 +136,7 @@ func (c *reporting) read(ctx context.Context) (*Summary, error) {
 	if s.Promotions == nil {
 		s.Missing = append(s.Missing, noPromotions)
 	}
-	if s.Funnel, err = log.funnels(until); err != nil {
+	if s.Funnel, err = funnels(log.cfg, log.stories(), until); err != nil {
 		return nil, err
 	}
 	if len(log.rejected) > 0 {
@@ -156,20 +150,37 @@ func (c *reporting) readSnapshot(away int32) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	unit := math.Pow10(m.Digits)
-	all := make([]kpi.Customer, len(m.buyers))
-	for i, b := range m.buyers {
-		all[i] = kpi.Customer{Orders: int(b.OrderDays), First: b.FirstDay, Last: b.LastDay, Paid: float64(b.Net) / unit}
-	}
+	shop := m.shop()
 	s := &Summary{
 		Source: m.source, Until: dateOf(m.until), Zone: c.cfg.Time.Zone, Currency: m.Currency,
-		Missing: []string{noPromotions, noMoves, "median interval, win-back, retention and cohorts: a snapshot has the number of orders, not their days; report --input has them"},
-		Report:  kpi.Of(all, m.until, away),
+		Missing: []string{noPromotions}, Report: shop.report(m.until, away),
 	}
-	if s.Equity = equityOf(m.buyers, unit); s.Equity == nil {
+	if shop.since > 0 {
+		s.Since = dateOf(shop.since)
+		s.Missing = append(s.Missing, fmt.Sprintf(noDays, s.Since))
+	} else {
+		c.cfg.Currency = m.Currency
+		if s.Funnel, err = funnels(c.cfg, m.stories(), m.until); err != nil {
+			return nil, err
+		}
+	}
+	if s.Equity = equityOf(m.buyers, math.Pow10(m.Digits)); s.Equity == nil {
 		s.Missing = append(s.Missing, "customer lifetime value: the customers were not scored with a model of spending (asiduo model publish --from), or the snapshot is of an older release")
 	}
 	return s, nil
+}
+
+// report is that of the customers as they were at the end of a day.
+func (s *shop) report(until, away int32) *kpi.Report {
+	all := make([]kpi.Customer, len(s.customers))
+	for i, known := range s.customers {
+		n := len(known.Days)
+		all[i] = kpi.Customer{Days: known.Days, Orders: n, First: known.Days[0], Last: known.Days[n-1]}
+		for _, paid := range known.Paid {
+			all[i].Paid += paid
+		}
+	}
+	return kpi.Of(all, s.since, until, away)
 }
 
 // equityOf sums what is known; nil if nothing is.

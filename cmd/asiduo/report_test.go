@@ -6,12 +6,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/asiduo/asiduo/state/kpi"
-
+	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/sinks/archive"
+	"github.com/asiduo/asiduo/state/kpi"
 )
 
 // checkPublishedReport compares with what is known of the CDNOW sample to the end of week 78.
@@ -99,18 +101,16 @@ func TestReport(t *testing.T) {
 	if records.code != exitGood || os.WriteFile(jsonl, []byte(records.out), 0o600) != nil {
 		t.Fatal(records.err)
 	}
-	cfg := written(t, "asiduo.yaml", "app: shop\ncurrency: EUR\n")
-	if got := command(t, "simulate", "-c", cfg, "--input", jsonl, "--until", "2024-12-31T00:00:00Z", "--output", out); got.code != exitGood {
-		t.Fatal(got.err)
-	}
+	archived(t, "", jsonl, out)
 	snapshot := read("report", "--snapshot", out)
 	whole := read("report", "--input", jsonl, "--until", snapshot.Until)
-	if snapshot.Repeat != whole.Repeat || snapshot.Frequency != whole.Frequency || snapshot.Tenure != whole.Tenure || snapshot.Interval != whole.Interval ||
-		math.Abs(snapshot.Revenue-whole.Revenue) > 1e-6 || math.Abs(snapshot.Concentration[0].Of-whole.Concentration[0].Of) > 1e-6 {
-		t.Errorf("snapshot %+v\nfile %+v", snapshot.Report, whole.Report)
-	}
-	if snapshot.Cohorts != nil || snapshot.WinBack != nil || !strings.Contains(strings.Join(snapshot.Missing, " "), "a snapshot has the number of orders") {
+	sameReport(t, &snapshot, &whole)
+	if len(whole.Cohorts) != 12 || len(whole.Retention) != 3 || len(whole.Funnel) != 4 || whole.MedianGap == nil || whole.WinBack.All == 0 || snapshot.Since != "" {
 		t.Errorf("%+v", snapshot)
+	}
+	if !reflect.DeepEqual(snapshot.Cohorts, whole.Cohorts) || !reflect.DeepEqual(snapshot.Retention, whole.Retention) || !reflect.DeepEqual(snapshot.Funnel, whole.Funnel) ||
+		*snapshot.MedianGap != *whole.MedianGap || *snapshot.WinBack != *whole.WinBack {
+		t.Errorf("snapshot %+v %+v\nfile %+v %+v", snapshot.Report, snapshot.Funnel, whole.Report, whole.Funnel)
 	}
 	if snapshot.Equity != nil || !strings.Contains(strings.Join(snapshot.Missing, " "), "the customers were not scored with a model of spending") {
 		t.Errorf("%+v", snapshot)
@@ -138,6 +138,68 @@ func TestReport(t *testing.T) {
 	nowhere := filepath.Join(none, "none", "report")
 	refused(t, exitFailed, "write the page: open "+nowhere+": no such file or directory", append(args, "--html", nowhere)...)
 	refused(t, exitFailed, "write the figures: open "+nowhere+": no such file or directory", append(args, "--json", nowhere)...)
+}
+
+// archived makes a snapshot of canonical orders as of the end of 2024.
+func archived(t *testing.T, rules, jsonl, out string) {
+	t.Helper()
+	cfg := written(t, "asiduo.yaml", "app: shop\ncurrency: EUR\n"+rules)
+	if got := command(t, "simulate", "-c", cfg, "--input", jsonl, "--until", "2025-01-01T00:00:00Z", "--output", out); got.code != exitGood {
+		t.Fatal(got.err)
+	}
+}
+
+// sameReport compares what needs no days.
+func sameReport(t *testing.T, snapshot, whole *Summary) {
+	t.Helper()
+	if snapshot.Repeat != whole.Repeat || snapshot.Frequency != whole.Frequency || snapshot.Tenure != whole.Tenure || snapshot.Interval != whole.Interval ||
+		math.Abs(snapshot.Revenue-whole.Revenue) > 1e-6 || math.Abs(snapshot.Concentration[0].Of-whole.Concentration[0].Of) > 1e-6 {
+		t.Errorf("snapshot %+v\nfile %+v", snapshot.Report, whole.Report)
+	}
+}
+
+// TestReportSettled: of orders that have settled a snapshot has no days; what begins after the last of them is that of the file.
+func TestReportSettled(t *testing.T) {
+	out, shop := t.TempDir(), written(t, "shop.csv", smallShop(300))
+	columns := append([]string{"--column", "order_id=Nr"}, smallColumns...)
+	records := command(t, append(append([]string{"replay", "--print"}, columns...), shop)...)
+	jsonl := written(t, "shop.jsonl", records.out)
+	archived(t, "rules: {recency_days: [20, 60, 120, 180], window_days: 200}\n", jsonl, out)
+	read := func(args ...string) (s Summary) {
+		t.Helper()
+		got := command(t, append(args, "--json", "-")...)
+		if got.code != exitGood || json.Unmarshal([]byte(got.out), &s) != nil {
+			t.Fatalf("%d %s", got.code, got.err)
+		}
+		return s
+	}
+	snapshot := read("report", "--snapshot", out)
+	whole := read("report", "--input", jsonl, "--until", snapshot.Until)
+	sameReport(t, &snapshot, &whole)
+	if snapshot.Since < "2024-06-01" || snapshot.Since > "2024-06-15" || snapshot.Funnel != nil {
+		t.Errorf("since %s: %+v", snapshot.Since, snapshot.Funnel)
+	}
+	if !reflect.DeepEqual(snapshot.Cohorts, whole.Cohorts[6:]) || !reflect.DeepEqual(snapshot.Retention, whole.Retention[2:]) || whole.Cohorts[6].Month != "2024-07" {
+		t.Errorf("snapshot %+v\nfile %+v", snapshot.Report, whole.Report)
+	}
+	want := "intervals, win-back, retention and cohorts that begin before " + snapshot.Since +
+		", and moves between stages of the life cycle: older orders have settled, and their days are not known; report --input has them"
+	if !slices.Contains(snapshot.Missing, want) {
+		t.Errorf("%q", snapshot.Missing)
+	}
+	log, err := readPurchases(t.Context(), config.Default(), fromFiles(&purchaseFlags{inputs: []string{jsonl}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := log.shop(1<<20, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	until, _ := dayNamed("until", snapshot.Until)
+	known.since, _ = dayNamed("since", snapshot.Since)
+	if r := known.report(until, 180); *r.MedianGap != *snapshot.MedianGap || *r.WinBack != *snapshot.WinBack || r.WinBack.All == whole.WinBack.All {
+		t.Errorf("%+v, the file since then %+v", snapshot.Report, r)
+	}
 }
 
 // TestReportWeek39 reproduces what is known of the CDNOW sample at the cut of the literature, the end of week 39.

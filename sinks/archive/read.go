@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/asiduo/asiduo/state"
 )
 
 // Buyer is what a snapshot says of the orders of a customer who has any.
@@ -22,7 +24,8 @@ type Buyer struct {
 	Scored            bool
 	Chance            float64 // of no order within the horizon, if scored
 	Valued            bool
-	CLV, AtRisk       int64 // in minor units, if valued
+	CLV, AtRisk       int64        // in minor units, if valued
+	Ledger            state.Ledger // as stored: at the last evaluation
 }
 
 // Newest is the day of the newest published snapshot below a directory.
@@ -95,7 +98,7 @@ func readPart(file string, take func(Buyer) bool) (err error) {
 	for i, path := range r.Schema().Columns() {
 		at[path[0]] = i
 	}
-	for _, name := range []string{"customer_id", "churn_probability", "order_days", "first_order_day", "last_order_day", "net_revenue_lifetime"} {
+	for _, name := range []string{"customer_id", "churn_probability", "order_days", "first_order_day", "last_order_day", "net_revenue_lifetime", customerRecord} {
 		if _, ok := at[name]; !ok {
 			return fmt.Errorf("no column %s: the snapshot is of an older version, take a new one", name)
 		}
@@ -119,6 +122,11 @@ func readPart(file string, take func(Buyer) bool) (err error) {
 			if valued && !row[clv].IsNull() {
 				b.Valued, b.CLV, b.AtRisk = true, row[clv].Int64(), row[at["value_at_risk"]].Int64()
 			}
+			var c state.Customer
+			if err := c.Decode(row[at[customerRecord]].ByteArray()); err != nil {
+				return fmt.Errorf("customer_record of a customer: %w", err)
+			}
+			b.Ledger = c.Ledger
 			if !take(b) {
 				return nil
 			}

@@ -1,8 +1,11 @@
 package archive
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/parquet-go/parquet-go"
 
 	"github.com/asiduo/asiduo/state"
 )
@@ -61,7 +64,7 @@ func TestReadBuyers(t *testing.T) {
 		is.days += b.OrderDays
 		is.net += state.Money(b.Net)
 		is.clv, is.atRisk = is.clv+state.Money(b.CLV), is.atRisk+state.Money(b.AtRisk)
-		if !b.Valued || b.FirstDay > b.LastDay || int64(b.LastDay-b.FirstDay) < b.OrderDays-1 {
+		if !b.Valued || b.FirstDay > b.LastDay || int64(b.LastDay-b.FirstDay) < b.OrderDays-1 || b.Ledger.Occasions() != (state.Occasions{Days: b.OrderDays, FirstDay: b.FirstDay, LastDay: b.LastDay, Eve: b.Ledger.Occasions().Eve}) {
 			t.Errorf("%+v", b)
 		}
 	}
@@ -70,5 +73,39 @@ func TestReadBuyers(t *testing.T) {
 	want.buyers, want.days, want.net, want.clv, want.atRisk = want.buyers*int64(n), want.days*int64(n), want.net*n, want.clv*n, want.atRisk*n
 	if is != want || want.buyers == 0 || want.clv == 0 {
 		t.Errorf("%+v, want %+v", is, want)
+	}
+}
+
+// A part that cannot tell the days of orders says why.
+func TestBuyersUnread(t *testing.T) {
+	type before struct {
+		ID      string  `parquet:"customer_id"`
+		Chance  float64 `parquet:"churn_probability"`
+		Days    int64   `parquet:"order_days"`
+		First   int32   `parquet:"first_order_day"`
+		Last    int32   `parquet:"last_order_day"`
+		Revenue int64   `parquet:"net_revenue_lifetime"`
+	}
+	type now struct {
+		before
+		Record []byte `parquet:"customer_record"`
+	}
+	dir := t.TempDir()
+	for want, write := range map[string]func(file string) error{
+		"archive part: no column customer_record: the snapshot is of an older version, take a new one": func(file string) error {
+			return parquet.WriteFile(file, []before{{Days: 1}})
+		},
+		"archive part: customer_record of a customer: corrupt": func(file string) error {
+			return parquet.WriteFile(file, []now{{before{Days: 1}, []byte{1}}})
+		},
+	} {
+		if err := write(filepath.Join(dir, "part")); err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range Buyers(dir, Part{File: "part"}) {
+			if err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%v, want %s", err, want)
+			}
+		}
 	}
 }

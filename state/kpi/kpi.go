@@ -13,7 +13,7 @@ import (
 
 // Customer is what is known of one customer.
 type Customer struct {
-	Days        []int32 // with orders, ascending, since 1970-01-01; nil where only their number is known
+	Days        []int32 // with orders, ascending, since 1970-01-01
 	Orders      int     // days with orders, at least 1
 	First, Last int32
 	Paid        float64 // for all of them, major units
@@ -34,10 +34,10 @@ func rate(of, all float64) Rate {
 	return r
 }
 
-// Report is what there is to say as of the end of a day. What needs the single days of orders is null where they are
-// not known.
+// Report is what there is to say as of the end of a day.
 type Report struct {
-	Until         int32         `json:"-"` // day since 1970-01-01
+	Since         int32         `json:"-"` // day since 1970-01-01: what is counted day by day begins on it or later
+	Until         int32         `json:"-"`
 	Customers     int           `json:"customers"`
 	Orders        int           `json:"orders"` // days with orders
 	Revenue       float64       `json:"revenue"`
@@ -76,15 +76,14 @@ type CohortMonth struct {
 	Bought    []Rate `json:"bought"` // in month 1, 2, ...; months that are not over are left out
 }
 
-// Of makes the report of customers as they were at the end of a day, everybody with an order. Who stays away for more
-// than winBack days has lapsed.
-func Of(all []Customer, until, winBack int32) *Report {
-	r := &Report{Until: until, WinBackDays: winBack}
-	known := true
+// Of makes the report of customers as they were at the end of a day, everybody with an order. Of their days before the day
+// since only the first, the last and the number need be right: intervals, lapses, retention and cohorts that begin before it
+// are left out. Who stays away for more than winBack days has lapsed.
+func Of(all []Customer, since, until, winBack int32) *Report {
+	r := &Report{Since: since, Until: until, WinBackDays: winBack}
 	var repeaters, tenure, span, pairs float64
 	for i := range all {
 		c := &all[i]
-		known = known && c.Days != nil
 		r.Orders += c.Orders
 		r.Revenue += c.Paid
 		if c.Orders > 1 {
@@ -99,11 +98,9 @@ func Of(all []Customer, until, winBack int32) *Report {
 	r.Repeat, r.Basket, r.Frequency, r.PerCustomer = rate(repeaters, n), rate(r.Revenue, orders), rate(orders, n), rate(r.Revenue, n)
 	r.Tenure, r.ActiveSpan, r.Interval = rate(tenure, n), rate(span, n), rate(span, pairs)
 	r.Concentration = concentration(all, r.Revenue)
-	if known && len(all) > 0 {
-		r.gaps(all)
-		r.retention(all)
-		r.cohorts(all)
-	}
+	r.gaps(all)
+	r.retention(all)
+	r.cohorts(all)
 	return r
 }
 
@@ -130,13 +127,16 @@ func (r *Report) gaps(all []Customer) {
 	for i := range all {
 		days := all[i].Days
 		for k := 1; k < len(days); k++ {
+			if days[k-1] < r.Since {
+				continue
+			}
 			gap := days[k] - days[k-1]
 			gaps = append(gaps, gap)
 			if gap > r.WinBackDays {
 				back, lapsed = back+1, lapsed+1
 			}
 		}
-		if r.Until-all[i].Last > r.WinBackDays {
+		if all[i].Last >= r.Since && r.Until-all[i].Last > r.WinBackDays {
 			lapsed++
 		}
 	}
@@ -186,7 +186,7 @@ func (r *Report) retention(all []Customer) {
 		}
 	}
 	for _, q := range slices.Sorted(maps.Keys(buyers)) {
-		if over(quarter, q+1, r.Until) {
+		if q > quarter(r.Since-1) && over(quarter, q+1, r.Until) {
 			r.Retention = append(r.Retention, Period{quarterName(q), quarterName(q + 1), rate(both[q+1], buyers[q])})
 		}
 	}
@@ -206,6 +206,9 @@ func (r *Report) cohorts(all []Customer) {
 		}
 	}
 	for _, m := range slices.Sorted(maps.Keys(size)) {
+		if m <= month(r.Since-1) {
+			continue
+		}
 		c := CohortMonth{Month: time.Date(m/12, time.Month(m%12+1), 1, 0, 0, 0, 0, time.UTC).Format("2006-01"), Customers: size[m]}
 		for k := 1; over(month, m+k, r.Until); k++ {
 			c.Bought = append(c.Bought, rate(bought[[2]int{m, k}], float64(size[m])))

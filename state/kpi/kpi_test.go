@@ -1,6 +1,7 @@
 package kpi
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func boughtIn(c Customer, is func(time.Time) bool) bool {
 func TestTables(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all, until := draw(t)
-		r := Of(all, until, 90)
+		r := Of(all, 0, until, 90)
 		end := time.Unix(int64(until+1)*86400, 0).UTC()
 		cohorts, quarters := 0, 0
 		for first := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC); first.Before(end); first = first.AddDate(0, 1, 0) {
@@ -98,27 +99,48 @@ func TestTables(t *testing.T) {
 	})
 }
 
-// Who is counted in which order cannot be seen; and a customer without days leaves the tables out and the rest as it was.
+// Who is counted in which order cannot be seen; and where days before another day are not known but the first, what begins before it
+// is left out of the tables and the rest is as it was.
 func TestOrderAndMissingDays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all, until := draw(t)
-		want := Of(all, until, 90)
-		got := Of(rapid.Permutation(all).Draw(t, "order"), until, 90)
+		want := Of(all, 0, until, 90)
+		got := Of(rapid.Permutation(all).Draw(t, "order"), 0, until, 90)
 		if got.Repeat != want.Repeat || *got.WinBack != *want.WinBack || !slices.Equal(got.Retention, want.Retention) || !slices.Equal(got.Concentration, want.Concentration) {
 			t.Fatalf("%+v, in another order %+v", want, got)
 		}
-		bare := slices.Clone(all)
-		for i := range bare {
-			bare[i].Days = nil
+		since := rapid.Int32Range(all[0].First, until+1).Draw(t, "since")
+		blurred := slices.Clone(all)
+		for i := range blurred {
+			blurred[i].Days = blur(blurred[i].Days, since)
 		}
-		less := Of(bare, until, 90)
-		if less.WinBack != nil || less.MedianGap != nil || less.Retention != nil || less.Cohorts != nil {
-			t.Fatalf("without days: %+v", less)
+		less := Of(blurred, since, until, 90)
+		if whole := Of(all, since, until, 90); !reflect.DeepEqual(less, whole) {
+			t.Fatalf("%+v, all days known %+v", less, whole)
 		}
-		if less.Repeat != want.Repeat || less.Interval != want.Interval || less.Tenure != want.Tenure || less.Basket != want.Basket {
+		monthly, quarterly := len(want.Cohorts)-len(less.Cohorts), len(want.Retention)-len(less.Retention)
+		if !reflect.DeepEqual(append([]CohortMonth{}, less.Cohorts...), append([]CohortMonth{}, want.Cohorts[monthly:]...)) || !slices.Equal(less.Retention, want.Retention[quarterly:]) {
+			t.Fatalf("%+v, since %d %+v", want, since, less)
+		}
+		if monthly > 0 && want.Cohorts[monthly-1].Month > dayText(since - 1)[:7] || len(less.Cohorts) > 0 && less.Cohorts[0].Month <= dayText(since - 1)[:7] {
+			t.Fatalf("since %s: %+v of %+v", dayText(since), less.Cohorts, want.Cohorts)
+		}
+		if less.Repeat != want.Repeat || less.Orders != want.Orders || less.Interval != want.Interval || less.Tenure != want.Tenure || less.Basket != want.Basket {
 			t.Fatalf("%+v, without days %+v", want, less)
 		}
 	})
+}
+
+func dayText(day int32) string { return time.Unix(int64(day)*86400, 0).UTC().Format(time.DateOnly) }
+
+// blur spreads the days before another evenly from the first of them to the last.
+func blur(days []int32, since int32) []int32 {
+	days = slices.Clone(days)
+	n, _ := slices.BinarySearch(days, since)
+	for k := 1; k < n-1; k++ {
+		days[k] = days[0] + (days[n-1]-days[0])*int32(k)/int32(n-1)
+	}
+	return days
 }
 
 // The figures are those of looking at every pair of orders, and at customers one by one from the best.
@@ -126,8 +148,9 @@ func TestFigures(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all, until := draw(t)
 		away := rapid.Int32Range(1, 200).Draw(t, "away")
-		r := Of(all, until, away)
-		var tenure, back, lapsed, pairs float64
+		since := rapid.Int32Range(0, 1).Draw(t, "all") * rapid.Int32Range(all[0].First, until+1).Draw(t, "since")
+		r := Of(all, since, until, away)
+		var tenure, back, lapsed, pairs, seen float64
 		for _, c := range all {
 			tenure += float64(until - c.First)
 			for k, d := range c.Days {
@@ -136,7 +159,10 @@ func TestFigures(t *testing.T) {
 					next = c.Days[k+1]
 					pairs++
 				}
-				if next-d > away {
+				if d >= since && k+1 < len(c.Days) {
+					seen++
+				}
+				if next-d > away && d >= since {
 					lapsed++
 					if k+1 < len(c.Days) {
 						back++
@@ -147,13 +173,16 @@ func TestFigures(t *testing.T) {
 		if r.Tenure.Of != tenure || r.WinBack.Of != back || r.WinBack.All != lapsed || r.Interval.All != pairs {
 			t.Fatalf("%+v: tenure %v, back %v of %v, pairs %v", r, tenure, back, lapsed, pairs)
 		}
-		if (r.MedianGap == nil) != (pairs == 0) {
-			t.Fatalf("median %v of %v intervals", r.MedianGap, pairs)
+		if (r.MedianGap == nil) != (seen == 0) {
+			t.Fatalf("median %v of %v intervals", r.MedianGap, seen)
 		}
 		if r.MedianGap != nil { // no more than half lie on either side
 			var below, above float64
 			for _, c := range all {
 				for k := 1; k < len(c.Days); k++ {
+					if c.Days[k-1] < since {
+						continue
+					}
 					switch gap := float64(c.Days[k] - c.Days[k-1]); {
 					case gap < *r.MedianGap:
 						below++
@@ -162,8 +191,8 @@ func TestFigures(t *testing.T) {
 					}
 				}
 			}
-			if below > pairs/2 || above > pairs/2 {
-				t.Fatalf("median %v: %v below and %v above of %v", *r.MedianGap, below, above, pairs)
+			if below > seen/2 || above > seen/2 {
+				t.Fatalf("median %v: %v below and %v above of %v", *r.MedianGap, below, above, seen)
 			}
 		}
 		for _, s := range r.Concentration {

@@ -45,8 +45,11 @@ type Against struct {
 // Worse says whether the fit is worse than the version that runs, by more than chance may make it look so.
 func (a *Against) Worse() bool { return a.Gain < -a.Error }
 
-// Tried is the trial of the map that was chosen; nil if none could be tried.
+// Tried is the trial of the map that was chosen; nil if none could be tried, as of a file of an earlier release.
 func (c *Calibration) Tried() *Trial {
+	if c == nil {
+		return nil
+	}
 	for i := range c.Trials {
 		if c.Trials[i].Method == c.Map.Method {
 			return &c.Trials[i]

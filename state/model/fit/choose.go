@@ -51,7 +51,11 @@ func (f *Fits) compare() {
 	few, null := f.Summary.Enough(), f.Of(NBD).LogLikelihood
 	for i := range f.Estimates {
 		e := &f.Estimates[i]
-		if gain := 2 * (e.LogLikelihood - null); e.Kind != NBD && gain < leastGain {
+		switch gain := 2 * (e.LogLikelihood - null); {
+		case e.Kind == NBD:
+		case gain < -leastGain:
+			e.Status, e.Reason = NotConverged, textf("its log likelihood is %.2f below that of NBD, which is a case of it", -gain/2)
+		case gain < leastGain:
 			e.Status = NoDropout
 			e.Reason = textf("twice the log likelihood is %.2f above that of NBD, less than %d: the data do not show that anybody leaves", max(gain, 0), leastGain)
 		}

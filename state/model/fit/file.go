@@ -24,7 +24,7 @@ type File struct {
 
 	SpendingAll *SpendModel       `json:"spending_all,omitempty"` // of all days with orders, the first included, which is what a pipeline knows
 	Horizon     int               `json:"horizon_days,omitempty"` // of calibration and percentiles
-	Calibration *Calibration      `json:"calibration,omitempty"`  // of the model on its own past; none if days of orders are not known, or nothing could be tried
+	Calibration *Calibration      `json:"calibration,omitempty"`  // of the model on its own past; none if the model may not be used
 	Against     *Against          `json:"against,omitempty"`      // the version that runs, on the same days; none if nobody asked, or nothing could be tried
 	Percentiles model.Percentiles `json:"percentiles,omitempty"`  // of the churn probability, as the model gives it, at the end of the data
 }
@@ -66,7 +66,7 @@ type Provenance struct {
 	SHA256       string   `json:"sha256"`  // of the records, each after a line with its length
 	Records      int      `json:"records"` // of a snapshot, customers
 	Refused      int      `json:"refused"` // records that a pipeline would not take
-	Orders       int      `json:"orders"`  // counted; of a snapshot, days with orders
+	Orders       int      `json:"orders"`  // counted
 	Customers    int      `json:"customers"`
 	LeftCensored int      `json:"left_censored"` // customers perhaps older than the log, from whom nothing was learnt
 	Learnt       Summary  `json:"learnt_from"`
@@ -104,6 +104,12 @@ func (s Spending) Written(currency, observations string) *SpendModel {
 	}
 	named(w.Params, w.Errors, []string{"p", "q", "gamma"}, []float64{s.Model.P, s.Model.Q, s.Model.Gamma}, s.Errors)
 	return w
+}
+
+// Usable says whether a pipeline may go by the fit: it is Good, or MBG/NBD of customers who do not leave, which foresees what NBD does
+// (TestNoDropout).
+func (f *Fitted) Usable() bool {
+	return f.Status == Good || f.Status == NoDropout && f.Method == MBGNBD
 }
 
 // Model is the model of repeat buying that the file holds.

@@ -9,7 +9,7 @@ import (
 // Status says what an estimate is good for.
 type Status string
 
-// The statuses. All but Good keep a fit from being used without a look.
+// The statuses. All but Good keep a fit from being used without a look (Fitted.Usable).
 const (
 	Good         Status = "ok"
 	TooFew       Status = "insufficient_data"     // below the data minimum

@@ -116,6 +116,17 @@ func TestNoDropout(t *testing.T) {
 	}
 }
 
+// TestFarBelowNull: every model with dropout has NBD at its bound; a search that ended far below that has not found its best, and does not
+// foresee what NBD does.
+func TestFarBelowNull(t *testing.T) {
+	f := Fits{Summary: Summarize(population(NBD, []float64{2, 60}, 600, 700, 1))}
+	f.Estimates = []Estimate{{Kind: MBGNBD, LogLikelihood: -102, Status: Good}, {Kind: NBD, LogLikelihood: -100, Status: Good}}
+	f.compare()
+	if e := f.Estimates[0]; e.Status != NotConverged || e.Reason != "its log likelihood is 2.00 below that of NBD, which is a case of it" {
+		t.Errorf("%s: %s", e.Status, e.Reason)
+	}
+}
+
 // The data minimum is a status, not a refusal; data without any repeat order give no fit at all.
 func TestTooFew(t *testing.T) {
 	few := Choose(population(MBGNBD, []float64{0.8, 25, 0.7, 2.5}, 300, 700, 2), MBGNBD, BGNBD)

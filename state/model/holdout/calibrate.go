@@ -131,8 +131,9 @@ type origin struct {
 }
 
 // Calibrate learns a map from what models fitted at cuts before the cut foresaw and what then came, all of it up to the cut. It
-// is used only if it beats the raw probabilities at the newest origin by log loss, without costing the ranking.
-func Calibrate(known []Customer, cut, horizon int32, fitted Fitter) (*fit.Calibration, *Tried) {
+// is used only if it beats the raw probabilities at the newest origin by log loss, without costing the ranking. It does not look from
+// before the day since, from which on all days of orders are known.
+func Calibrate(known []Customer, since, cut, horizon int32, fitted Fitter) (*fit.Calibration, *Tried) {
 	start := cut
 	for i := range known {
 		start = min(start, known[i].Days[0])
@@ -145,7 +146,7 @@ func Calibrate(known []Customer, cut, horizon int32, fitted Fitter) (*fit.Calibr
 		if k >= originStep {
 			day -= days
 		}
-		if days < 1 || day-start < span/4 {
+		if days < 1 || day-start < span/4 || day < since-1 {
 			break
 		}
 		o, ok := look(known, day, days, fitted)

@@ -101,8 +101,8 @@ const bornQuantile = 0.95
 
 // Born splits off those who may have been customers before the log began: their first order came before the day that is
 // returned, the log's first plus the 95 % quantile of the gaps between orders. Models take the first order that they see for
-// the first there was, so they learn only from the others.
-func Born(known []Customer, day int32) (born []Customer, from int32) {
+// the first there was, so they learn only from the others. Gaps that begin before the day since are not looked at.
+func Born(known []Customer, since, day int32) (born []Customer, from int32) {
 	if len(known) == 0 {
 		return nil, day
 	}
@@ -112,7 +112,9 @@ func Born(known []Customer, day int32) (born []Customer, from int32) {
 		c := &known[i]
 		start = min(start, c.Days[0])
 		for k := range c.until(day) - 1 {
-			gaps = append(gaps, c.Days[k+1]-c.Days[k])
+			if c.Days[k] >= since {
+				gaps = append(gaps, c.Days[k+1]-c.Days[k])
+			}
 		}
 	}
 	from = start

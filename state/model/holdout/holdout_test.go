@@ -52,14 +52,20 @@ func TestCustomer(t *testing.T) {
 // Who may be older than the log is not learnt from.
 func TestBorn(t *testing.T) {
 	all := []Customer{{Days: []int32{100, 130, 135}}, {Days: []int32{129}}, {Days: []int32{130}}}
-	born, from := Born(all, 140) // gaps 30 and 5: 95 % of them are at most 30
+	born, from := Born(all, 0, 140) // gaps 30 and 5: 95 % of them are at most 30
 	if from != 130 || len(born) != 1 || born[0].Days[0] != 130 {
 		t.Errorf("from %d: %v", from, born)
 	}
-	if born, from = Born(all, 134); from != 130 || len(born) != 1 { // as of the cut there is one gap
+	if born, from = Born(all, 0, 134); from != 130 || len(born) != 1 { // as of the cut there is one gap
 		t.Errorf("from %d: %v", from, born)
 	}
-	if born, _ = Born(nil, 5); born != nil {
+	if born, from = Born(all, 101, 140); from != 105 || len(born) != 2 { // the gap that begins on 100 is not known
+		t.Errorf("from %d: %v", from, born)
+	}
+	if born, from = Born(all, 131, 140); from != 100 || len(born) != 3 { // no gap is
+		t.Errorf("from %d: %v", from, born)
+	}
+	if born, _ = Born(nil, 0, 5); born != nil {
 		t.Error(born)
 	}
 }
@@ -283,7 +289,7 @@ func TestBadQuarter(t *testing.T) {
 		}
 		all = append(all, c)
 	}
-	cal, _ := Calibrate(Known(all, cut), cut, horizon, func(known []Customer, day int32) model.Model {
+	cal, _ := Calibrate(Known(all, cut), 0, cut, horizon, func(known []Customer, day int32) model.Model {
 		return model.MBGNBD{R: 1, Alpha: 60, A: 0.05, B: 5}
 	})
 	if cal.Map.Method != "none" || len(cal.Trials) != 3 {
@@ -333,7 +339,7 @@ func TestCalibrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	off := model.MBGNBD{R: 1, Alpha: 60, A: 3, B: 3} // believes that more leave
-	cal, tried := Calibrate(known, cut, horizon, func(then []Customer, day int32) model.Model {
+	cal, tried := Calibrate(known, 0, cut, horizon, func(then []Customer, day int32) model.Model {
 		if day > cut-horizon {
 			t.Errorf("looks at %d: the outcome is not known at %d", day, cut)
 		}
@@ -368,7 +374,7 @@ func TestCalibrate(t *testing.T) {
 		t.Errorf("ECE %.4f, was %.4f; log loss %.4f, was %.4f", r.Calibrated.ECE, r.Probabilities.ECE, r.Calibrated.LogLoss, r.Probabilities.LogLoss)
 	}
 	// One cut is not enough to learn and to try.
-	one, _ := Calibrate(known, cut, horizon, func(_ []Customer, day int32) model.Model {
+	one, _ := Calibrate(known, 0, cut, horizon, func(_ []Customer, day int32) model.Model {
 		if day < cut-horizon {
 			return nil
 		}
@@ -377,7 +383,11 @@ func TestCalibrate(t *testing.T) {
 	if one.Map.Method != "none" || one.Reason != "a map needs two horizons of days to be learnt and tried on, and before them enough to fit a model to; there are 1" {
 		t.Errorf("%+v", one)
 	}
-	if nobody, _ := Calibrate(nil, cut, horizon, nil); nobody.Map.Method != "none" {
+	late, held := Calibrate(known, cut-horizon, cut, horizon, func([]Customer, int32) model.Model { return off })
+	if len(late.Origins) != 1 || late.Origins[0].Cut != cut-horizon || held != nil {
+		t.Errorf("days are known since %d: %+v", cut-horizon, late.Origins)
+	}
+	if nobody, _ := Calibrate(nil, 0, cut, horizon, nil); nobody.Map.Method != "none" {
 		t.Errorf("%+v", nobody)
 	}
 }
