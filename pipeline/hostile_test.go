@@ -86,7 +86,7 @@ func (s *shop) customer(who string) (c state.Customer, n state.Interactions) {
 }
 
 // TestBombs has batches of a few kilobytes that unpack to 156 MiB: in the middle of a partition, two in a row, and at
-// its end. Each is one dead letter that says where it was; nobody else notices, and nothing takes that much memory.
+// its end. Each is one dead letter that says where it was; nobody else notices, and nothing takes that much memory or work.
 func TestBombs(t *testing.T) {
 	s := newShop(t)
 	bomb := func(topic string) string {
@@ -143,6 +143,27 @@ func TestBombs(t *testing.T) {
 	s.start()
 	s.read(0, 1)
 	check()
+
+	work := func(found func()) time.Duration {
+		s.stop()
+		found()
+		return worked(func() {
+			s.start()
+			s.read(0, 1)
+		})
+	}
+	plain, bombed := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
+	for turn := range 3 {
+		plain = min(plain, work(func() { s.buy(fmt.Sprintf("plain-%d", turn)) }))
+		bombed = min(bombed, work(func() {
+			for range 4 {
+				bomb("purchases")
+			}
+		}))
+	}
+	if bombed > 3*plain {
+		t.Errorf("a process that finds four of them takes %v of CPU time, one that finds two orders %v", bombed, plain)
+	}
 }
 
 // TestHostileRecords has records whose parts are at the limits of what a broker takes. What can be used is used; the
