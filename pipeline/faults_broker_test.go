@@ -240,6 +240,11 @@ func TestLeadersMove(t *testing.T) {
 	if err := s.pipe.Ready(); err != nil {
 		t.Error(err)
 	}
+	for _, why := range closings {
+		if n := s.counter("asiduo_shard_closed_total", why); n != 0 && why != "error" && why != "timeout" && why != "fenced" {
+			t.Errorf("shards were closed %v times for %s", n, why)
+		}
+	}
 	if ends, cycles := s.counter("asiduo_commit_duration_seconds", "0"), s.counter("asiduo_cycles_total", "0"); cycles == 0 || ends < cycles {
 		t.Errorf("the ends of %v transactions were timed, of %v cycles", ends, cycles)
 	}

@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -85,28 +87,31 @@ func (s *shop) customer(who string) (c state.Customer, n state.Interactions) {
 	return c, n
 }
 
-// TestBombs has batches of a few kilobytes that unpack to 156 MiB: in the middle of a partition, two in a row, and at
-// its end. Each is one dead letter that says where it was; nobody else notices, and nothing takes that much memory.
+// bomb writes a batch of a few kilobytes that unpacks to 156 MiB, and says where.
+func (s *shop) bomb(topic string) string {
+	s.t.Helper()
+	zeros := make([]byte, 52<<20)
+	rs := make([]*kgo.Record, 3)
+	for i := range rs {
+		rs[i] = &kgo.Record{Topic: topic, Key: []byte(s.who[0]), Value: zeros, Timestamp: time.UnixMilli(draftedAt)}
+	}
+	s.flood([]kgo.Opt{kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerLinger(time.Second)}, rs...)
+	if rs[0].Offset+2 != rs[2].Offset {
+		s.t.Fatalf("the batch has the offsets %d to %d", rs[0].Offset, rs[2].Offset)
+	}
+	return fmt.Sprintf("%s/0@%d-%d", topic, rs[0].Offset, rs[2].Offset)
+}
+
+// TestBombs has bombs in the middle of a partition, two in a row, and at
+// its end. Each is one dead letter that says where it was; nobody else notices, and nothing takes that much memory or work.
 func TestBombs(t *testing.T) {
 	s := newShop(t)
-	bomb := func(topic string) string {
-		zeros := make([]byte, 52<<20)
-		rs := make([]*kgo.Record, 3)
-		for i := range rs {
-			rs[i] = &kgo.Record{Topic: topic, Key: []byte(s.who[0]), Value: zeros, Timestamp: time.UnixMilli(draftedAt)}
-		}
-		s.flood([]kgo.Opt{kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerLinger(time.Second)}, rs...)
-		if rs[0].Offset+2 != rs[2].Offset {
-			t.Fatalf("the batch has the offsets %d to %d", rs[0].Offset, rs[2].Offset)
-		}
-		return fmt.Sprintf("%s/0@%d-%d", topic, rs[0].Offset, rs[2].Offset)
-	}
 	s.buy("o1")
-	want := []string{bomb("purchases")}
+	want := []string{s.bomb("purchases")}
 	s.buy("o2")
-	want = append(want, bomb("purchases"), bomb("purchases"))
+	want = append(want, s.bomb("purchases"), s.bomb("purchases"))
 	s.buy("o3")
-	want = append(want, bomb("interactions"))
+	want = append(want, s.bomb("interactions"))
 	took := allocated(func() {
 		s.start()
 		s.read(0, 1)
@@ -143,6 +148,63 @@ func TestBombs(t *testing.T) {
 	s.start()
 	s.read(0, 1)
 	check()
+
+	work := func(found func()) time.Duration {
+		s.stop()
+		found()
+		return worked(func() {
+			s.start()
+			s.read(0, 1)
+		})
+	}
+	plain, bombed := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
+	for turn := range 3 {
+		plain = min(plain, work(func() { s.buy(fmt.Sprintf("plain-%d", turn)) }))
+		bombed = min(bombed, work(func() {
+			for range 4 {
+				s.bomb("purchases")
+			}
+		}))
+	}
+	if bombed > 3*plain {
+		t.Errorf("a process that finds four of them takes %v of CPU time, one that finds two orders %v", bombed, plain)
+	}
+}
+
+// TestBombsOfBothInputs leaps over one while the client holds another that nobody has polled, and drops it: that one comes up again.
+func TestBombsOfBothInputs(t *testing.T) {
+	s := newShop(t)
+	s.buy("o1") // so that the two do not come up at once
+	s.bomb("purchases")
+	s.bomb("interactions")
+	var told logged
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.cfg.Kafka.Brokers...), kgo.MaxDecompressBatchBytes(1<<20), kgo.WithLogger(kgo.BasicLogger(&told, kgo.LogLevelError, nil)),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"purchases": {0: kgo.NewOffset().At(0)}, "interactions": {0: kgo.NewOffset().At(0)}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	on := &shard{p: s.process(), cl: cl, next: map[string]map[int32]int64{"purchases": {0: 0}, "interactions": {0: 0}}, epochs: map[string]map[int32]int32{"purchases": {0: -1}, "interactions": {0: -1}}}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	met := map[string]int64{}
+	for len(met) < 2 && ctx.Err() == nil {
+		fetched := cl.PollRecords(ctx, 10)
+		var unread []*kgo.ErrDecompressTooLarge
+		for _, e := range fetched.Errors() {
+			if b, ok := errors.AsType[*kgo.ErrDecompressTooLarge](e.Err); ok {
+				unread = append(unread, b)
+				met[b.Topic] = b.Offset
+			}
+		}
+		if on.pending = append(on.pending, fetched.Records()...); len(unread) == 1 {
+			eventually(t, "the client to have stopped at both", func() bool { return len(told.lines("stopping consuming the partition")) >= 2 })
+		}
+		on.leap(unread)
+	}
+	if want := map[string]int64{"purchases": 1, "interactions": 0}; !maps.Equal(met, want) || len(on.pending) != 1 {
+		t.Errorf("batches at %v came up, and %d records; want %v and one", met, len(on.pending), want)
+	}
 }
 
 // TestHostileRecords has records whose parts are at the limits of what a broker takes. What can be used is used; the

@@ -13,12 +13,27 @@ func maxBatchBytes(cfg config.Config) int {
 	return int(cfg.Cycle.FetchBuffer.Bytes()) + 2*cfg.Limits.MaxRecordBytes
 }
 
-// leap takes the client beyond batches that it does not unpack; until then it has stopped at them.
+// leap takes the client beyond batches that it does not unpack; until then it has stopped at them. It sets all inputs: what the
+// client has fetched and nobody has polled is dropped when one is set, and it would stay stopped at another such batch among that.
 func (s *shard) leap(unread []*kgo.ErrDecompressTooLarge) {
-	for _, b := range unread {
-		s.cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{b.Topic: {b.Partition: {Epoch: b.Epoch, Offset: b.NextOffset}}})
+	if len(unread) == 0 {
+		return
 	}
 	s.unread = append(s.unread, unread...)
+	to := map[string]map[int32]kgo.EpochOffset{}
+	for topic, at := range s.next {
+		to[topic] = map[int32]kgo.EpochOffset{}
+		for n, next := range at {
+			to[topic][n] = kgo.EpochOffset{Epoch: s.epochs[topic][n], Offset: next}
+		}
+	}
+	for _, r := range s.pending {
+		to[r.Topic][r.Partition] = kgo.EpochOffset{Epoch: r.LeaderEpoch, Offset: r.Offset + 1}
+	}
+	for _, b := range s.unread {
+		to[b.Topic][b.Partition] = kgo.EpochOffset{Epoch: b.Epoch, Offset: b.NextOffset}
+	}
+	s.cl.SetOffsets(to)
 }
 
 // skip makes one dead letter of a batch that cannot be read, without key and value, since its records are not known. It

@@ -16,6 +16,9 @@ import (
 // errNotRunning says that nothing answers at admin.listen.
 var errNotRunning = errors.New("no instance runs")
 
+// errBrokeOff is an answer of which only a part came.
+var errBrokeOff = errors.New("the answer broke off: was the shard closed? try again; if it breaks off again, the log of the instance says why")
+
 // ask sends a request to the instance that runs with this configuration.
 func ask(ctx context.Context, cfg config.Config, method, path string, out io.Writer) error {
 	return askWith(ctx, cfg, method, path, http.NoBody, func(answer io.Reader) error {
@@ -49,7 +52,10 @@ func askWith(ctx context.Context, cfg config.Config, method, path string, body i
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
 		return fmt.Errorf("the instance at %s answers %s: %s", cfg.Admin.Listen, resp.Status, strings.TrimSpace(string(text)))
 	}
-	return read(resp.Body)
+	if err := read(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return errBrokeOff
 }
 
 // access is who may ask a listener, as HTTP knows it.

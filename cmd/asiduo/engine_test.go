@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -303,20 +304,21 @@ func TestKill(t *testing.T) {
 	}
 	f.start("a", disk, "", 0)
 	f.finish()
-	if n := f.live["a"].restored(t); n == 0 {
+	if n := f.live["a"].counted(t, "asiduo_restored_records_total", ""); n == 0 {
 		t.Error("no metric tells of what the last one has read from the changelog")
 	}
 }
 
-// restored is how many records of the changelog an instance has read.
-func (i *instance) restored(t *testing.T) (n float64) {
+// counted is the sum of a counter of an instance, over its series that have a label with that value; all for none.
+func (i *instance) counted(t *testing.T, name, value string) (n float64) {
+	t.Helper()
 	families, err := i.told.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() == "asiduo_restored_records_total" {
-			for _, m := range f.GetMetric() {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && strings.Contains(m.String(), value) {
 				n += m.GetCounter().GetValue()
 			}
 		}

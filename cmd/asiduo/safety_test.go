@@ -81,6 +81,9 @@ func TestChangedConfiguration(t *testing.T) {
 			if !strings.Contains(status[0].Reason, want) {
 				t.Errorf("got  %s\nwant %s", status[0].Reason, want)
 			}
+			if f.live["b"].counted(t, "asiduo_shard_closed_total", "configuration_changed") < 1 {
+				t.Error("the shard has not been closed for that reason")
+			}
 			f.stop("b")
 			f.r.cfg = was
 			f.start("c", disk, "", 0)

@@ -249,7 +249,7 @@ func sent(answer io.Reader) iter.Seq2[api.RawLine, error] {
 			err := d.Decode(&l)
 			switch {
 			case errors.Is(err, io.EOF):
-				err = errors.New("the answer broke off: was the shard closed? try again")
+				err = errBrokeOff
 			case err == nil && l.Lines == n && n > 0:
 				return
 			case err == nil && l.Lines > 0:

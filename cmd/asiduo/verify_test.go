@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -140,4 +143,28 @@ func TestVerify(t *testing.T) {
 		s.spoil(shard, c.undo)
 	}
 	good()
+}
+
+// TestAnswerBreaksOff has a process whose answer ends too soon: with the connection, in a line or between two, or as if it were whole.
+func TestAnswerBreaksOff(t *testing.T) {
+	line := `{"mark":{"owner":"o"}}` + "\n"
+	for _, c := range []struct {
+		part string
+		ends bool
+	}{{"", false}, {line[:9], false}, {line, false}, {line + line[:9], false}, {"", true}, {line, true}, {line + line[:9], true}} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, c.part)
+			_ = http.NewResponseController(w).Flush()
+			if !c.ends {
+				panic(http.ErrAbortHandler) // as the API does when the shard is closed, or its store cannot be read any more
+			}
+		}))
+		file := written(t, "asiduo.yaml", fmt.Sprintf("app: shop\ncurrency: EUR\nkafka: {brokers: [\"127.0.0.1:1\"]}\nadmin: {listen: %q}\n", s.Listener.Addr()))
+		const want = "the answer broke off: was the shard closed? try again; if it breaks off again, the log of the instance says why"
+		refused(t, exitFailed, "shard 0: "+want, "state", "verify", "-c", file, "--shard", "0")
+		if !c.ends {
+			refused(t, exitFailed, want, "state", "scan", "-c", file, "--shard", "0")
+		}
+		s.Close()
+	}
 }

@@ -102,17 +102,27 @@ func TestSilenceIsAScoreThatNeverFalls(t *testing.T) {
 	})
 }
 
+// FuzzNoOrder holds that it is a probability for all numbers and, in the domain, what the likelihood says that was written down apart from
+// it: how much less likely the history becomes when nothing comes for h more. That has as many digits as the sums in it leave.
 func FuzzNoOrder(f *testing.F) {
 	f.Add(0.525, 43.3, 0.891, 1.614, uint32(0), uint32(0), uint16(0), uint16(90))
 	f.Add(1e-5, 1e-5, 1e7, 1e-5, uint32(1000), uint32(1), uint16(3650), uint16(1))
-	f.Fuzz(func(t *testing.T, r, alpha, a, b float64, x, tx uint32, e, h uint16) {
+	f.Fuzz(func(t *testing.T, r, alpha, a, b float64, orders, last uint32, silent, ahead uint16) {
 		for _, v := range []float64{r, alpha, a, b} {
 			if !(v >= 1e-9 && v <= 1e9) {
 				t.Skip("not a parameter")
 			}
 		}
-		if p := (MBGNBD{r, alpha, a, b}).NoOrder(float64(x), float64(tx), float64(e), float64(h)); !(p >= 0 && p <= 1) {
+		m, x, tx, e, h := MBGNBD{r, alpha, a, b}, float64(orders), float64(last), float64(silent), float64(ahead)
+		p := m.NoOrder(x, tx, e, h)
+		if !(p >= 0 && p <= 1) {
 			t.Fatalf("%v", p)
+		}
+		if !IsShape(r) || !IsScale(alpha) || !IsShape(a) || !IsShape(b) || x > 1e5 || tx > 1e6 {
+			return
+		}
+		if ratio := math.Exp(m.LogLikelihood(x, tx, e+h) - m.LogLikelihood(x, tx, e)); !(math.Abs(p-ratio) < 1e-6) {
+			t.Fatalf("%+v x=%v tx=%v e=%v h=%v: %v, the likelihoods say %v", m, x, tx, e, h, p, ratio)
 		}
 	})
 }
