@@ -7,9 +7,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools="${XDG_CACHE_HOME:-$HOME/.cache}/asiduo/tools"
-mkdir -p "$tools"
-
 missing=()
 for need in prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager buildah:buildah skopeo:skopeo \
 	chromium:chromium systemd-analyze:systemd git:git; do
@@ -23,6 +20,9 @@ if [ ${#missing[@]} -gt 0 ]; then
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" fonts-dejavu-core >/dev/null
 fi
+
+tools="${XDG_CACHE_HOME:-$HOME/.cache}/asiduo/tools"
+mkdir -p "$tools"
 
 # Helm takes minutes to build, once for each version.
 helm=v4.3.1
