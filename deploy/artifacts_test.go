@@ -67,9 +67,9 @@ func TestRelease(t *testing.T) {
 	}
 	// Again, from another directory and another time zone: the same bytes.
 	again := releaseOf(t, "elsewhere", "TZ=Pacific/Auckland", "LC_ALL=C", "HOME="+t.TempDir())
-	for _, end := range []string{"", ".cdx.json", ".tar.gz"} {
-		if read(t, file+end) != read(t, filepath.Join(again, name+end)) {
-			t.Errorf("%s differs between two builds", name+end)
+	for _, made := range []string{name, name + ".cdx.json", name + ".tar.gz", "asiduo_chart.tgz"} {
+		if read(t, filepath.Join(dist, made)) != read(t, filepath.Join(again, made)) {
+			t.Errorf("%s differs between two builds", made)
 		}
 	}
 }
@@ -105,10 +105,11 @@ func TestImage(t *testing.T) {
 	dist := t.TempDir()
 	name := "asiduo_linux_" + runtime.GOARCH
 	run(t, nil, "cp", binary(t), filepath.Join(dist, name))
+	run(t, nil, "cp", chart(t), dist)
 	sums := map[string]bool{}
 	image := filepath.Join(dist, "asiduo_image_"+runtime.GOARCH+".tar")
-	for range 2 {
-		run(t, nil, "bash", "image/build.sh", dist, runtime.GOARCH, "asiduo:test")
+	for _, named := range [][]string{{"asiduo:test"}, nil} {
+		run(t, nil, "bash", append([]string{"image/build.sh", dist, runtime.GOARCH}, named...)...)
 		var manifest struct{ Digest string }
 		if err := json.Unmarshal([]byte(run(t, nil, "skopeo", "inspect", "oci-archive:"+image)), &manifest); err != nil {
 			t.Fatal(err)
@@ -117,6 +118,9 @@ func TestImage(t *testing.T) {
 	}
 	if len(sums) != 1 {
 		t.Errorf("two builds, two images: %v", sums)
+	}
+	if index := run(t, nil, "tar", "-xOf", image, "index.json"); !strings.Contains(index, `"asiduo:0.0.1-test"`) {
+		t.Errorf("without a name it is not called as the release is: %s", index)
 	}
 	store := []string{"--storage-driver", "vfs", "--root", filepath.Join(dist, "root"), "--runroot", filepath.Join(dist, "run")}
 	buildah := func(args ...string) string {
@@ -157,10 +161,16 @@ func TestSystemd(t *testing.T) {
 	}
 }
 
-// TestHelm lints the chart, holds what it makes against the schemas of Kubernetes, and loads the configuration in it.
+// chart is that of the release which binary is from.
+func chart(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(filepath.Dir(binary(t)), "asiduo_chart.tgz")
+}
+
+// TestHelm lints the chart of the release, holds what it makes against the schemas of Kubernetes, and loads the configuration in it.
 func TestHelm(t *testing.T) {
-	helm, chart := tool(t, "HELM"), "helm/asiduo"
-	values, err := filepath.Glob(chart + "/ci/*-values.yaml")
+	helm, chart := tool(t, "HELM"), chart(t)
+	values, err := filepath.Glob("helm/asiduo/ci/*-values.yaml")
 	if err != nil || len(values) < 2 {
 		t.Fatal(values, err)
 	}
@@ -219,6 +229,15 @@ func TestHelm(t *testing.T) {
 			t.Errorf("--set %s: %v\n%s", set, err, out)
 		}
 	}
+	// What the README installs asks for the image of its release, also when it is changed.
+	page := strings.NewReplacer("dist/asiduo_chart.tgz", chart, " --reuse-values", "")
+	install := page.Replace(lineOf(t, "README.md", "helm install shop "))
+	for _, more := range []string{"", page.Replace(lineOf(t, "README.md", "helm upgrade shop "))} {
+		made := run(t, nil, "bash", "-euc", fmt.Sprintf(`helm() { "$HELM" template "${@:2}"; }; %s`, install+strings.TrimPrefix(more, "helm upgrade shop "+chart)))
+		if !strings.Contains(made, "image: registry.example/asiduo:0.0.1-test\n") || strings.Contains(made, "readers") != (more != "") {
+			t.Errorf("%s makes\n%s", install, made)
+		}
+	}
 	// The validator finds what is wrong: without this, a change of its flags could silence it.
 	if _, err := try(t.Context(), nil, tool(t, "KUBERNETES_VALIDATE"), "--strict", write(t, filepath.Join(t.TempDir(), "bad.yaml"),
 		"apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: [{prot: 80}]}\n")); err == nil {
@@ -226,22 +245,82 @@ func TestHelm(t *testing.T) {
 	}
 }
 
-// TestCompose loads the file as compose does, and holds what it mounts and configures against what there is.
+// lineOf is that of a page which begins so.
+func lineOf(t *testing.T, page, begin string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(read(t, page), "\n"+begin)
+	rest, _, _ = strings.Cut(rest, "\n")
+	if !found {
+		t.Fatalf("%s has no line %q", page, begin)
+	}
+	return begin + rest
+}
+
+// TestCompose loads the file as compose does, and holds what it mounts, publishes and configures against what there is.
 func TestCompose(t *testing.T) {
-	check := tool(t, "COMPOSE_CHECK")
-	out := run(t, nil, check, "compose/compose.yaml")
-	for _, file := range strings.Fields(out) {
-		if _, err := os.Stat(file); err != nil {
-			t.Errorf("compose mounts %v", err)
+	check, token := tool(t, "COMPOSE_CHECK"), "ASIDUO_TOKEN="+strings.Repeat("0123456789abcdef", 4)
+	var project struct {
+		Services map[string]struct {
+			Environment map[string]string
+			Volumes     []struct{ Type, Source, Target string }
+			Configs     []struct{ Source string }
+			Ports       []struct {
+				HostIP    string `json:"host_ip"`
+				Published string
+			}
 		}
+		Configs map[string]struct{ File string }
+	}
+	if err := json.Unmarshal([]byte(run(t, []string{token}, check, "compose/compose.yaml")), &project); err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for name, s := range project.Services {
+		kept := false
+		for _, v := range s.Volumes {
+			kept = kept || v.Type == "volume" && within(v.Target, s.Environment["KAFKA_LOG_DIRS"])
+			if _, err := os.Stat(v.Source); v.Type == "bind" && err != nil {
+				t.Errorf("%s mounts %v", name, err)
+			}
+		}
+		if name == "kafka" && !kept {
+			t.Errorf("the log of Kafka, in %q, ends with its container", s.Environment["KAFKA_LOG_DIRS"])
+		}
+		for _, p := range s.Ports {
+			if p.HostIP != "127.0.0.1" {
+				t.Errorf("%s can be reached from elsewhere: %+v", name, p)
+			}
+			if at := s.Environment["ASIDUO_ADVERTISE"]; len(s.Configs) > 0 && at != "http://127.0.0.1:"+p.Published {
+				t.Errorf("%s says it is at %q, and is at port %s", name, at, p.Published)
+			}
+		}
+		for _, c := range s.Configs {
+			var env []string
+			for key, value := range s.Environment {
+				env = append(env, key+"="+value)
+			}
+			run(t, env, binary(t), "check", "-c", project.Configs[c.Source].File)
+			checked++
+		}
+	}
+	if a, b := project.Services["asiduo-a"], project.Services["asiduo-b"]; checked != 4 || len(a.Ports) != 1 || len(b.Ports) != 1 {
+		t.Errorf("%d services have a configuration, two can be asked at %v and %v", checked, a.Ports, b.Ports)
+	}
+	if out, err := try(t.Context(), []string{"ASIDUO_TOKEN="}, check, "compose/compose.yaml"); err == nil || !strings.Contains(out, "openssl rand -hex 32") {
+		t.Errorf("without a token: %v %s", err, out)
 	}
 	if _, err := try(t.Context(), nil, check, write(t, filepath.Join(t.TempDir(), "bad.yaml"), "services: {a: {image: x, depends_on: [b]}}\n")); err == nil {
 		t.Error("the check takes a service that is not there")
 	}
-	run(t, nil, binary(t), "check", "-c", "compose/asiduo.yaml")
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "asiduo.rules.yaml"), read(t, "alerts/asiduo.rules.yaml"))
 	run(t, nil, "promtool", "check", "config", write(t, filepath.Join(dir, "prometheus.yaml"), read(t, "compose/prometheus.yaml")))
+}
+
+// within says whether a path is a directory or lies in it.
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // TestAlerts has every alert fire, not fire and go away on series that are made up, and holds it to its page.

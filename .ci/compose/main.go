@@ -1,4 +1,4 @@
-// Command compose loads a compose file as compose itself does, and prints the files that it mounts from beside it.
+// Command compose loads a compose file as compose itself does, with the variables of the environment, and prints it as JSON.
 package main
 
 import (
@@ -17,7 +17,7 @@ func main() {
 }
 
 func check(files []string) error {
-	options, err := cli.NewProjectOptions(files, cli.WithName("check"), cli.WithResolvedPaths(true))
+	options, err := cli.NewProjectOptions(files, cli.WithOsEnv, cli.WithName("check"), cli.WithResolvedPaths(true))
 	if err != nil {
 		return err
 	}
@@ -25,15 +25,10 @@ func check(files []string) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range project.Services {
-		for _, v := range s.Volumes {
-			if v.Type == "bind" {
-				fmt.Println(v.Source)
-			}
-		}
+	text, err := project.MarshalJSON()
+	if err != nil {
+		return err
 	}
-	for _, c := range project.Configs {
-		fmt.Println(c.File)
-	}
-	return nil
+	_, err = os.Stdout.Write(text)
+	return err
 }

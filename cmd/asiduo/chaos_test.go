@@ -62,7 +62,8 @@ func chaos(of *testing.T, faults func(seed uint64) func() planned) (*arena, sigh
 	brokers := realBroker(t)
 	t.Logf("%v on %d brokers, SEED=%d", length, len(brokers), seed)
 	people := max(200, int(length.Seconds()))
-	w := newWorldOf(t, "chaos", brokers, scale{live: people, quiet: people, span: length + 10*time.Second, close: true}, seed, func(c *config.Config) {
+	w := newWorldOf(t, "chaos", brokers, scale{live: people, quiet: people, span: length + 10*time.Second, close: true}, seed, func(w *world) {
+		c := &w.cfg
 		c.Log.Format = "json"
 		c.Cycle.Records, c.Cycle.TransactionTimeout = 300, config.Duration(10*time.Second)
 		if len(brokers) > 1 {

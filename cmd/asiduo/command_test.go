@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/sinks/events"
 	"github.com/asiduo/asiduo/state"
 )
 
@@ -197,7 +198,12 @@ func TestVersion(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.out), &b); err != nil || b.Version == "" || b.Go != runtime.Version() || b.StateFormat != state.Format {
 		t.Errorf("version --json: %d %s %v", got.code, got.out, err)
 	}
-	if text := command(t, "version"); !strings.HasPrefix(text.out, "asiduo "+b.Version+" (") || strings.Count(text.out, "\n") != 1 {
+	for _, name := range []string{events.SegmentChangeType, events.ChurnRiskType, events.ProfileType, events.DeadLetterType} {
+		if !slices.Contains(b.Schemas, strings.TrimPrefix(name, "io.asiduo.")) || len(b.Schemas) != 4 {
+			t.Errorf("%s is not among the schemas %v", name, b.Schemas)
+		}
+	}
+	if text := command(t, "version"); !strings.Contains(text.out, ", events churn-risk.v1 dead-letter.v1 profile.v1 segment-change.v1, ") || !strings.HasPrefix(text.out, "asiduo "+b.Version+" (") || strings.Count(text.out, "\n") != 1 {
 		t.Errorf("version: %q", text.out)
 	}
 }

@@ -204,7 +204,8 @@ func TestKafkaTruncatedChangelog(t *testing.T) {
 }
 
 func truncate(t *testing.T, through string) {
-	w := newWorldOf(t, "truncated", realBroker(t), briefScale, 1, func(c *config.Config) {
+	w := newWorldOf(t, "truncated", realBroker(t), briefScale, 1, func(w *world) {
+		c := &w.cfg
 		c.Log.Format = "json"
 		if through == "a running process" { // which does not lose its shards while the broker is away
 			c.Group.SessionTimeout = config.Duration(30 * time.Second)

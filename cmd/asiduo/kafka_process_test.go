@@ -73,6 +73,7 @@ type process struct {
 	binary string
 	file   string // configuration
 	cfg    config.Config
+	print  func(io.Writer, config.Config) error
 	log    string
 
 	cmd   *exec.Cmd
@@ -88,7 +89,7 @@ type process struct {
 func newProcess(t testing.TB, w *world, name string, brokers ...string) *process {
 	t.Helper()
 	dir := filepath.Join(w.dir, name)
-	p := &process{t: t, binary: w.binary, file: dir + ".yaml", log: dir + ".log", cfg: w.cfg}
+	p := &process{t: t, binary: w.binary, file: dir + ".yaml", log: dir + ".log", cfg: w.cfg, print: w.print}
 	p.cfg.State.Dir, p.cfg.API.Listen, p.cfg.Admin.Listen = dir, freeAddress(t), freeAddress(t)
 	if len(brokers) > 0 {
 		p.cfg.Kafka.Brokers = brokers
@@ -110,7 +111,7 @@ func (p *process) configure(change func(*config.Config)) {
 	p.t.Helper()
 	change(&p.cfg)
 	var text bytes.Buffer
-	if err := config.Print(&text, p.cfg); err != nil {
+	if err := p.print(&text, p.cfg); err != nil {
 		p.t.Fatal(err)
 	}
 	if err := os.WriteFile(p.file, text.Bytes(), 0o600); err != nil {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"slices"
 	"sync"
@@ -31,6 +32,7 @@ type world struct {
 	binary string
 	judge  oracle.Config
 	cfg    config.Config
+	print  func(io.Writer, config.Config) error // what an instance reads
 	cl     *kgo.Client
 	adm    *kadm.Client
 
@@ -47,10 +49,10 @@ func newWorld(t testing.TB, app string) *world {
 }
 
 // newWorldOf is newWorld of another size, on some brokers, with more settings.
-func newWorldOf(t testing.TB, app string, brokers []string, sc scale, seed uint64, more func(*config.Config)) *world {
+func newWorldOf(t testing.TB, app string, brokers []string, sc scale, seed uint64, more func(*world)) *world {
 	t.Helper()
 	t.Logf("seed of the load: %d", seed)
-	w := &world{t: t, dir: t.TempDir(), binary: binary(t), quit: func() {}}
+	w := &world{t: t, dir: t.TempDir(), binary: binary(t), print: config.Print, quit: func() {}}
 	w.judge = judgeConfig(app, time.Now().Add(sc.span+time.Hour)) // any time after the last due instant, and hours before the next
 	w.cfg = configOf(t, w.judge)
 	c := &w.cfg
@@ -60,7 +62,7 @@ func newWorldOf(t testing.TB, app string, brokers []string, sc scale, seed uint6
 	c.Time.AnnounceLateOver = config.Duration(3650 * 24 * time.Hour) // the past is announced too, so that it is judged
 	c.Archive.Dir, c.Archive.Every = w.dir+"/archive", 0
 	if more != nil {
-		more(c)
+		more(w)
 	}
 	var err error
 	if w.cl, w.adm, err = admin(t.Context(), c.Kafka, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil))); err != nil {

@@ -33,8 +33,8 @@ import (
 // the rights away, one by one.
 func TestSecurityRights(t *testing.T) {
 	g := newGuarded(t)
-	w := newWorldOf(t, "guarded", []string{g.plain}, smallScale, uint64(time.Now().UnixNano()), func(c *config.Config) {
-		c.Kafka = g.over(g.secure, config.SASL{Mechanism: "SCRAM-SHA-512", Username: "test", PasswordFile: g.file("test.password", "test-secret\n")})
+	w := newWorldOf(t, "guarded", []string{g.plain}, smallScale, uint64(time.Now().UnixNano()), func(w *world) {
+		w.cfg.Kafka = g.over(g.secure, config.SASL{Mechanism: "SCRAM-SHA-512", Username: "test", PasswordFile: g.file("test.password", "test-secret\n")})
 	})
 	g.grantPrinted(w, "User:app")
 	t.Run("rotation", func(t *testing.T) { g.rotation(t, w) })

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Makes an OCI image of a released binary, without a daemon and without a network: two runs give the same bytes.
 #
-#   build.sh DIST [ARCH] [NAME:TAG]     DIST: what "make release" has made; writes DIST/asiduo_image_ARCH.tar
+#   build.sh DIST [ARCH] [NAME:TAG]     DIST: what "make release" has made; writes DIST/asiduo_image_ARCH.tar, of the name
+#                                       that the chart of the release asks for if none is given
 #
 # Needs buildah. Its storage is below DIST only while it runs.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-dist=$(cd "$1" && pwd) arch=${2:-amd64} name=${3:-asiduo:$("$1/asiduo_linux_amd64" version --json | sed -n 's/.*"version": "\(.*\)".*/\1/p' | tr + _)}
+dist=$(cd "$1" && pwd) arch=${2:-amd64} name=${3:-}
+if [ -z "$name" ]; then
+	name=asiduo:$(tar -xzOf "$dist/asiduo_chart.tgz" asiduo/Chart.yaml | sed -n 's/^appVersion: "\(.*\)"/\1/p' | tr + _)
+fi
 
 work=$(mktemp -d "$dist/.image.XXXXXX")
 trap 'rm -rf "$work"' EXIT

@@ -1,6 +1,6 @@
 // Command release makes what a release consists of, from a clean clone and without a network: static binaries, one
-// archive and one bill of materials (CycloneDX 1.5) each, and SHA256SUMS. Two runs on the same commit with the same Go
-// give the same bytes, wherever they run.
+// archive and one bill of materials (CycloneDX 1.5) each, the chart, and SHA256SUMS. Two runs on the same commit with the
+// same Go give the same bytes, wherever they run.
 //
 //	go run ./deploy/release -version 1.2.3 -out dist [-only linux/amd64] [-dirty]
 package main
@@ -8,6 +8,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"debug/buildinfo"
@@ -81,7 +82,15 @@ func release(version, out, only string, dirty bool) error {
 		}
 		names = append(names, made...)
 	}
-	return sums(out, names)
+	info, err := buildinfo.ReadFile(filepath.Join(out, names[0]))
+	if err != nil {
+		return err
+	}
+	err = chart(cmp.Or(version, info.Main.Version), filepath.Join(out, "asiduo_chart.tgz"), when)
+	if err != nil {
+		return fmt.Errorf("chart: %w", err)
+	}
+	return sums(out, append(names, "asiduo_chart.tgz"))
 }
 
 // commitTime stamps what is made: the time of making would differ.
@@ -128,28 +137,63 @@ func build(version, out, platform string, when time.Time, dirty bool) ([]string,
 	)
 }
 
-// pack is an archive with the binary and what belongs beside it.
+// file is one of an archive.
+type file struct {
+	name string
+	mode fs.FileMode
+	data []byte
+}
+
+// pack is an archive of the binary and what belongs beside it.
 func pack(binary []byte, when time.Time) ([]byte, error) {
-	var text bytes.Buffer
-	zip := gzip.NewWriter(&text) // its header carries neither name nor time
-	w := tar.NewWriter(zip)
-	add := func(name string, mode fs.FileMode, data []byte) error {
-		h := &tar.Header{Name: "asiduo/" + name, Mode: int64(mode), Size: int64(len(data)), ModTime: when.UTC(), Format: tar.FormatPAX}
-		if err := w.WriteHeader(h); err != nil {
-			return err
-		}
-		_, err := w.Write(data)
-		return err
-	}
-	if err := add("asiduo", 0o755, binary); err != nil {
-		return nil, err
-	}
-	for _, file := range besides {
-		data, err := os.ReadFile(file)
+	files := []file{{"asiduo", 0o755, binary}}
+	for _, name := range besides {
+		data, err := os.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
-		if err := add(filepath.Base(file), 0o644, data); err != nil {
+		files = append(files, file{filepath.Base(name), 0o644, data})
+	}
+	return archive(files, when)
+}
+
+// chart writes the chart as "helm package" does, with the version for itself and for the image.
+func chart(version, out string, when time.Time) error {
+	const dir = "deploy/helm/asiduo"
+	var files []file
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasPrefix(name, "ci/") || name == ".helmignore" {
+			return err
+		}
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if name == "Chart.yaml" && version != "(devel)" {
+			data = bytes.Replace(data, []byte("version: 0.0.0\n"), []byte("version: "+strings.TrimPrefix(version, "v")+"\n"), 1)
+			data = bytes.Replace(data, []byte(`appVersion: "0.0.0"`), []byte(`appVersion: "`+version+`"`), 1)
+		}
+		files = append(files, file{name, 0o644, data})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	packed, err := archive(files, when)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(out, packed, 0o644) // #nosec G306 -- for everybody
+}
+
+// archive is a tar.gz of files in the directory asiduo.
+func archive(files []file, when time.Time) ([]byte, error) {
+	var text bytes.Buffer
+	zip := gzip.NewWriter(&text) // its header carries neither name nor time
+	w := tar.NewWriter(zip)
+	for _, f := range files {
+		h := &tar.Header{Name: "asiduo/" + f.name, Mode: int64(f.mode), Size: int64(len(f.data)), ModTime: when.UTC(), Format: tar.FormatPAX}
+		if err := w.WriteHeader(h); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(f.data); err != nil {
 			return nil, err
 		}
 	}
