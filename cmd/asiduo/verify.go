@@ -16,11 +16,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline"
@@ -50,15 +52,20 @@ It needs room for two copies of a shard below --temp, changes nothing, and exits
 					return err
 				}
 			}
-			cl, adm, err := admin(cmd.Context(), cfg.Kafka)
-			if err != nil {
-				return err
-			}
-			defer cl.Close()
+			var cl *kgo.Client
+			brokers := sync.OnceValues(func() (adm *kadm.Client, err error) { // what is wrong with the stores themselves is said without them
+				cl, adm, err = admin(cmd.Context(), cfg.Kafka)
+				return adm, err
+			})
+			defer func() {
+				if cl != nil {
+					cl.Close()
+				}
+			}()
 			different := 0
 			var unread verifyFaults
 			for _, s := range shards {
-				equal, err := verifyShard(cmd.Context(), adm, cfg, s, temp, show, cmd.OutOrStdout())
+				equal, err := verifyShard(cmd.Context(), brokers, cfg, s, temp, show, cmd.OutOrStdout())
 				if err != nil { // the others are looked at all the same
 					unread.add(s, cmp.Or(cmd.Context().Err(), err))
 				} else if !equal {
@@ -114,7 +121,7 @@ func (f *verifyFaults) err() (all error) {
 }
 
 // verifyShard tells what differs in one shard.
-func verifyShard(ctx context.Context, adm *kadm.Client, cfg config.Config, shard int32, temp string, show bool, out io.Writer) (equal bool, err error) {
+func verifyShard(ctx context.Context, brokers func() (*kadm.Client, error), cfg config.Config, shard int32, temp string, show bool, out io.Writer) (equal bool, err error) {
 	dir, err := os.MkdirTemp(temp, "asiduo-verify-")
 	if err != nil {
 		return false, err
@@ -157,6 +164,10 @@ func verifyShard(ctx context.Context, adm *kadm.Client, cfg config.Config, shard
 			}}}, show)
 		}
 		return bare, err
+	}
+	adm, err := brokers()
+	if err != nil {
+		return false, err
 	}
 	v, err := pipeline.Verify(ctx, adm, pipeline.Connector(cfg.Kafka), cfg, shard, view, empty)
 	if err != nil {
