@@ -78,6 +78,11 @@ var overview = dashboard{
 				about:   "Time that the brokers take to end a transaction.",
 				queries: quantiles("asiduo_commit_duration_seconds", ""),
 			},
+			{
+				kind: "timeseries", title: "Clocks differ by", unit: "s", signed: true,
+				about:   "The clock of each machine less the brokers'. See runbook AsiduoClockDifference.",
+				queries: []query{{`asiduo_clock_difference_seconds{job=~"$job"}`, "{{instance}}"}},
+			},
 		}},
 		{"Is it healthy?", 7, []panel{
 			{
@@ -153,6 +158,10 @@ var shards = dashboard{
 			{
 				kind: "timeseries", title: "Records waiting, by partition", unit: "short", about: "Records of an input partition that are not yet processed.",
 				queries: []query{{`max by (topic, partition) (asiduo_lag_records{job=~"$job",shard=~"$shard"})`, "{{topic}}/{{partition}}"}},
+			},
+			{
+				kind: "timeseries", title: "Held back", unit: "short", about: "1: an open transaction of another producer keeps the partition from being read. See runbook AsiduoBehind.",
+				queries: []query{{`max by (topic, partition) (asiduo_lso_pinned{job=~"$job",shard=~"$shard"})`, "{{topic}}/{{partition}}"}},
 			},
 			{
 				kind: "timeseries", title: "Age of the last record", unit: "s", about: "Now less the timestamp of the last processed record: great when nobody writes, too.",
