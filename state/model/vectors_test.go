@@ -63,13 +63,19 @@ func evaluate(fn string, p, in []float64) (float64, bool) {
 	return 0, false
 }
 
-// TestVectors holds the models against values computed in 60-digit arithmetic from the closed forms of the papers, 1e-9
-// relative, crossings 1e-7. ASIDUO_VECTORS=FILE tests another file of the same format.
+// TestVectors holds the models against values computed in 60-digit arithmetic from the closed forms of the papers, and by
+// numerical integration without them, 1e-9 relative, crossings 1e-7. ASIDUO_VECTORS=FILE tests another file of the same format.
 func TestVectors(t *testing.T) {
-	file, least := os.Getenv("ASIDUO_VECTORS"), 1
-	if file == "" {
-		file, least = "testdata/vectors.csv", 917
+	if file := os.Getenv("ASIDUO_VECTORS"); file != "" {
+		holdVectors(t, file, 1)
+		return
 	}
+	holdVectors(t, "testdata/vectors.csv", 917)
+	holdVectors(t, "testdata/quadrature.csv", 96)
+}
+
+func holdVectors(t *testing.T, file string, least int) {
+	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +116,7 @@ func TestVectors(t *testing.T) {
 		}
 	}
 	if n < least {
-		t.Errorf("%d vectors, want at least %d", n, least)
+		t.Errorf("%s: %d vectors, want at least %d", file, n, least)
 	}
-	t.Logf("%d vectors; worst relative errors: %v", n, worst)
+	t.Logf("%s: %d vectors; worst relative errors: %v", file, n, worst)
 }
