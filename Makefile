@@ -52,9 +52,10 @@ VECTORS ?=
 vectors:
 	ASIDUO_VECTORS="$(if $(VECTORS),$(abspath $(VECTORS)))" $(GO) test -count=1 -v -run '^TestVectors$$' ./state/model
 
-# What the pages say: the reference and the events against the code, every command of README's proof and of docs/operating.md.
+# What the pages say: the reference and the events against the code, every command and configuration parsed, those of README's proof, of
+# docs/operating.md and of docs/subscribing.md done.
 docs-test:
-	$(GO) test -count=1 -run '^(TestReference|TestSubscribing|TestOperatingPage|TestSecurityPage|TestProveIt)$$' ./cmd/asiduo
+	$(GO) test -count=1 -run '^(TestReference|TestPages|TestSubscribing|TestOperatingPage|TestSecurityPage|TestProveIt)$$' ./cmd/asiduo
 	bash .ci/kafka-test.sh '^TestKafka(Docs|Readme)$$'
 
 # What lies in deploy, with the real parts: needs root, Java 17, Maven and Python 3; installs the rest.
@@ -113,6 +114,7 @@ nightly: conformance mutants sim chaos deploy-test upgrade-test
 	$(MAKE) chaos BROKERS=3
 	$(MAKE) chaos FAULTS=freezes CHAOS=5m
 	$(MAKE) fuzz FUZZTIME=10m
+	$(GO) run ./deploy/release -version 0.0.1-nightly -dirty -out "$$(mktemp -d)"
 	ASIDUO_HOSTILE=full $(GO) test -tags synctests -count=1 -timeout 2h -run '^Test(MillionOrders|FullCustomer|ManyInteractions)$$' ./pipeline
 	ASIDUO_POINTS=1000000 $(GO) test -count=1 -timeout 2h -run '^TestDomain$$' ./state/model
 	RAPID_CHECKS=20000 $(GO) test -tags synctests -count=1 -timeout 2h ./state/... ./pipeline/...

@@ -98,7 +98,9 @@ func (s *site) breaks(t *testing.T) {
 
 	// Somebody else begins a transaction on the input and does not end it.
 	var end func()
-	s.breakAndCheck(t, "AsiduoBehind", func() { end = s.pin(t) })
+	if said := s.breakAndCheck(t, "AsiduoBehind", func() { end = s.pin(t) }); !strings.Contains(said, `transaction "loader"`) {
+		t.Error("the page does not lead to the transaction")
+	}
 	end()
 	s.awaitCall(t, 60*time.Second, "AsiduoBehind", "resolved")
 
@@ -134,7 +136,7 @@ func (s *site) breaks(t *testing.T) {
 }
 
 // breakAndCheck breaks something and waits until somebody is called for it, who then does what the page says.
-func (s *site) breakAndCheck(t *testing.T, alert string, breakIt func()) {
+func (s *site) breakAndCheck(t *testing.T, alert string, breakIt func()) (said string) {
 	t.Helper()
 	s.quiet(t, alert)
 	breakIt()
@@ -143,7 +145,7 @@ func (s *site) breakAndCheck(t *testing.T, alert string, breakIt func()) {
 	if !known || page != alert+".md" {
 		t.Errorf("%s names the page %s", alert, c.Annotations["runbook_url"])
 	}
-	s.check(t, alert)
+	return s.check(t, alert)
 }
 
 // fence takes the transactional id of every shard, as an owner does; the owners learn it when they commit.
@@ -219,8 +221,8 @@ var commands = map[string]string{
 // shell are the blocks that a reader would paste.
 var shell = regexp.MustCompile("(?s)```sh\n(.*?)```")
 
-// check executes what a page says under Check.
-func (s *site) check(t *testing.T, alert string) {
+// check executes what a page says under Check, and returns what comes out.
+func (s *site) check(t *testing.T, alert string) (said string) {
 	t.Helper()
 	bin := filepath.Join(s.dir, "bin")
 	if _, err := os.Stat(bin); err != nil {
@@ -247,5 +249,10 @@ func (s *site) check(t *testing.T, alert string) {
 		if out == "" && !strings.Contains(b[1], "unavailable") {
 			t.Errorf("%s: nothing comes out of\n%s", alert, b[1])
 		}
+		if strings.Contains(out, "the brokers do not answer") && alert != "AsiduoShardNotServed" {
+			t.Errorf("%s: the brokers answer, and yet comes out of\n%s\n%s", alert, b[1], out)
+		}
+		said += out + "\n"
 	}
+	return said
 }

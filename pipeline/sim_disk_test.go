@@ -23,7 +23,7 @@ type disk struct {
 
 	mu    sync.Mutex
 	full  bool // tables cannot be written
-	short bool // they once could not
+	short bool // they once could not, in the life of this process
 	low   bool // little is free
 	reads int  // the next reads of tables fail
 	opens int  // the next stores do not open

@@ -123,7 +123,9 @@ func (p *process) at(step pipeline.Step) error {
 		case "fail":
 			return errStumbled
 		case "stall":
-			p.stalls.Store(true)
+			if sprung.wait >= 10*time.Second { // what a write may take, and half of what a shard may take to close
+				p.stalls.Store(true)
+			}
 			time.Sleep(sprung.wait)
 		}
 	}

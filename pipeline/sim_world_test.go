@@ -99,7 +99,7 @@ type process struct {
 	left   *disk // what a power cut at a step, or an end with an error, has left of it
 	net    *cable
 	killed atomic.Bool
-	stalls atomic.Bool // a step has taken long
+	stalls atomic.Bool // a step has taken as long as a write may
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error
@@ -369,6 +369,7 @@ func (w *world) start(name string, traps ...*trap) {
 		d = newDisk(vfs.NewCrashableMem(), w.hit)
 		w.disks[name] = d
 	}
+	d.set(func(d *disk) { d.short = false })
 	p := &process{w: w, name: name, disk: d, done: make(chan struct{}), traps: traps, panicked: map[string]int{}}
 	p.net = newCable(w.network.DialContext, func(key kmsg.Key) { w.hit("lost answer: " + key.Name()) })
 	pipe, err := pipeline.New(w.file(), pipeline.Deps{

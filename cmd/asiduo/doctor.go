@@ -104,7 +104,8 @@ func (d *doctor) brokers(ctx context.Context) {
 		d.fault("rights", "asiduo init -c "+d.file+" --acls prints the commands that grant them", "%v", err)
 	}
 	d.versions(ctx)
-	if !d.led(ctx) { // no more than what the brokers know of the topics can be looked at
+	if !d.led(ctx) {
+		d.warn("partitions", "look again when each has a leader", "epoch, transactions, clocks, positions and keys were not looked at")
 		if d.layout(ctx) {
 			d.settings(ctx)
 			d.group(ctx)

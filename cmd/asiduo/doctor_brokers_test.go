@@ -18,6 +18,13 @@ import (
 func pinned(t *testing.T) (w *town, file string, since int64) {
 	t.Helper()
 	w = newTown(t)
+	return w, configFile(t, w.broker, ""), w.pin("interactions")
+}
+
+// pin begins a transaction in partition 2 of a topic, and returns its first offset.
+func (w *town) pin(topic string) int64 {
+	t := w.t
+	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(w.broker), kgo.TransactionalID("loader"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
@@ -26,11 +33,11 @@ func pinned(t *testing.T) (w *town, file string, since int64) {
 	if err := cl.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
-	held := &kgo.Record{Topic: "interactions", Partition: 2, Value: []byte("x")}
+	held := &kgo.Record{Topic: topic, Partition: 2, Value: []byte("x")}
 	if err := cl.ProduceSync(t.Context(), held).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	return w, configFile(t, w.broker, ""), held.Offset
+	return held.Offset
 }
 
 // ofPinned are the requests about that transaction.
@@ -46,7 +53,7 @@ func ofPinned() (*kmsg.DescribeProducersRequest, *kmsg.DescribeTransactionsReque
 
 const (
 	noneHangs = "none hangs"
-	abort     = `if its producer is dead: kafka-transactions\.sh --bootstrap-server \S+ abort --topic interactions --partition 2 --start-offset %d`
+	abort     = `if its producer is dead, and no other user is shown it: kafka-transactions\.sh --bootstrap-server \S+ abort --topic interactions --partition 2 --start-offset %d`
 )
 
 // TestDoctorOfOpenTransactions: how long a transaction is open is not told by its records, whose timestamps are those of
@@ -75,8 +82,8 @@ func TestDoctorOfOpenTransactions(t *testing.T) {
 // TestDoctorOfHiddenTransactions: one that no coordinator shows hangs if it does not end while it is watched.
 func TestDoctorOfHiddenTransactions(t *testing.T) {
 	w, file, since := pinned(t)
-	producers, transactions := ofPinned()
-	hidden := fmt.Sprintf(`interactions/2: producer \d+ has a transaction open since offset %d, which no coordinator shows and which did not end while it was watched for 10ms: what comes after it is not read`, since)
+	producers, _ := ofPinned()
+	hidden := fmt.Sprintf(`interactions/2: producer \d+ has a transaction open since offset %d, which no coordinator shows to this user and which did not end while it was watched for 10ms: what comes after it is not read`, since)
 	undo := forge(t, w.cluster, kmsg.NewPtrListTransactionsRequest(), func(r *kmsg.ListTransactionsResponse) { r.TransactionStates = nil })
 	finds(t, file, "transactions", "fault", hidden, fmt.Sprintf(abort, since), "--open-for", "10ms")
 
@@ -101,19 +108,40 @@ func TestDoctorOfHiddenTransactions(t *testing.T) {
 	}
 	undo()
 
-	w, file, since = pinned(t) // its coordinator has gone on without this partition
-	undo = forge(t, w.cluster, transactions, func(r *kmsg.DescribeTransactionsResponse) { r.TransactionStates[0].Topics = nil })
-	finds(t, file, "transactions", "fault", hidden, fmt.Sprintf(abort, since), "--open-for", "10ms")
-	undo()
-
+	w, file, since = pinned(t)
 	undo = forge(t, w.cluster, kmsg.NewPtrListTransactionsRequest(), func(r *kmsg.ListTransactionsResponse) { r.ErrorCode = kerr.UnknownServerError.Code })
 	finds(t, file, "transactions", "warning", `transactions cannot be listed: .*UNKNOWN_SERVER_ERROR.*`, "see that all brokers run, and look again", "--open-for", "10ms")
-	finds(t, file, "transactions", "fault", hidden, fmt.Sprintf(abort, since), "--open-for", "10ms")
 	undo()
 	defer forge(t, w.cluster, producers, func(r *kmsg.DescribeProducersResponse) {
 		r.Topics[0].Partitions[0].ErrorCode, r.Topics[0].Partitions[0].ActiveProducers = kerr.UnknownServerError.Code, nil
 	})()
 	finds(t, file, "transactions", "warning", `producers of interactions/2 cannot be described: UNKNOWN_SERVER_ERROR.*`, "see that all brokers run, and look again")
+}
+
+// TestDoctorOfUnmarkedTransactions: nobody is told to abort what is committed, in whole or in part.
+func TestDoctorOfUnmarkedTransactions(t *testing.T) {
+	w, file, since := pinned(t)
+	_, transactions := ofPinned()
+	in := func(state string) (undo func()) { // its coordinator has gone on without this partition
+		return forge(t, w.cluster, transactions, func(r *kmsg.DescribeTransactionsResponse) {
+			r.TransactionStates[0].Topics, r.TransactionStates[0].State = nil, state
+		})
+	}
+	open := func(state string) string {
+		return fmt.Sprintf(`interactions/2: producer \d+ has a transaction open since offset %d, which is %s \("loader"\) at its coordinator and which did not end while it was watched for 10ms: what comes after it is not read`, since, state)
+	}
+	undo := in("CompleteCommit")
+	finds(t, file, "transactions", "fault", open("CompleteCommit"), `do not abort it: it is committed, only its marker is missing here; its producer's next transaction writes one`, "--open-for", "10ms")
+	undo()
+	undo = in("CompleteAbort")
+	finds(t, file, "transactions", "fault", open("CompleteAbort"), fmt.Sprintf(abort, since), "--open-for", "10ms")
+	undo()
+
+	w = newTown(t)
+	since = w.pin("shop.churn-risk")
+	defer forge(t, w.cluster, kmsg.NewPtrListTransactionsRequest(), func(r *kmsg.ListTransactionsResponse) { r.TransactionStates = nil })()
+	finds(t, configFile(t, w.broker, ""), "transactions", "fault", fmt.Sprintf(`shop\.churn-risk/2: producer \d+ has a transaction open since offset %d, which no coordinator shows to this user and .*`, since),
+		`do not abort it: it is this application's, and its shard's next cycle decides it; see that a process runs`, "--open-for", "10ms")
 }
 
 // TestDoctorOfLeaders: a partition whose brokers are down is not taken for one that this user may not read.

@@ -49,7 +49,7 @@ var remedies = []struct {
 		return d.alter(part[1], "retention.ms="+strconv.FormatInt(2*d.cfg.Archive.Every.Std().Milliseconds(), 10)) + ", or lower archive.every"
 	}},
 
-	{regexp.MustCompile(`made again \(id|no longer has the records at our position|has lost records that were processed|brokers were set back`), func(d *doctor, _ []string) string { return d.leave() }},
+	{regexp.MustCompile(`made again \(id|no longer has (the records at our position|its first records)|has lost records that were processed|brokers were set back`), func(d *doctor, _ []string) string { return d.leave() }},
 	{regexp.MustCompile(`run "(asiduo \w+)" again`), func(_ *doctor, part []string) string { return `run "` + part[1] + `" again` }},
 	{regexp.MustCompile(`run the newer release|was it written by a newer release`), always(`install the newer release again; else "asiduo reset" begins over`)},
 	{regexp.MustCompile(`has no state, but there was one`), always(`"asiduo import --snapshot DIR" brings back a snapshot, "asiduo reset" begins over`)},
@@ -57,9 +57,7 @@ var remedies = []struct {
 	{regexp.MustCompile(`the state was made with another|the number of shards is fixed`), always(fixMade)},
 	{regexp.MustCompile(`is on the wrong partition for its key`), always("set inputs.partitioner to what the producers use, or inputs.misrouted to dead_letter")},
 	{regexp.MustCompile(`was the topic of the parameters deleted and made again`), always(`"asiduo reset" begins over with the parameters that are published now`)},
-	{regexp.MustCompile(`^lso_pinned`), func(d *doctor, _ []string) string {
-		return "kafka-transactions.sh " + d.bootstrap() + ` find-hanging --broker-id N for each broker, then abort with what it prints`
-	}},
+	{regexp.MustCompile(`^lso_pinned`), always(`what is found of "transactions" says whose it is`)},
 	{regexp.MustCompile(`^clock: `), always(fixClock)},
 }
 

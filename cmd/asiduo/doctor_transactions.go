@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/asiduo/asiduo/pipeline"
 )
 
 // transactions that are open for long hold back whoever reads committed records.
@@ -39,47 +41,66 @@ type opened struct {
 }
 
 // hanging finds those that are open for too long. A partition does not know since when: it has the timestamps of the records,
-// which may be those of any events. The coordinator knows. A transaction of which no coordinator says that it is open in the
-// partition has been forgotten there, or is not for this user to see; it is watched for as long.
+// which may be those of any events. The coordinator knows. One of which no coordinator says that it is open in the partition is
+// watched for as long: it has been forgotten there, or has ended without a marker here, or is not for this user to see.
 func (d *doctor) hanging(ctx context.Context, pinned kadm.TopicsSet) {
 	const pause = time.Second
-	hidden := d.opened(ctx, pinned)
+	open := d.opened(ctx, pinned)
 	first := time.Now()
-	known := d.coordinated(ctx, hidden)
-	hidden = slices.DeleteFunc(hidden, func(t opened) bool {
-		is, shown := known[t.producer]
-		if !shown || !is.Topics.Lookup(t.at.topic, t.at.partition) || is.StartTimestamp <= 0 {
+	known, err := d.coordinated(ctx, open)
+	if err != nil {
+		d.warn("transactions", fixBrokers, "transactions cannot be listed: %v", err)
+		return
+	}
+	open = slices.DeleteFunc(open, func(t opened) bool {
+		is := known[t.producer]
+		if !is.Topics.Lookup(t.at.topic, t.at.partition) || is.StartTimestamp <= 0 {
 			return false
 		}
 		if age := time.Since(time.UnixMilli(is.StartTimestamp)).Round(time.Second); age >= d.openFor {
-			d.fault("transactions", fmt.Sprintf("end it where it was begun; else its coordinator does, %v after its beginning (transaction.timeout.ms)", time.Duration(is.TimeoutMillis)*time.Millisecond),
-				"%s/%d: transaction %q of producer %d is open since offset %d, for %v (%s): what comes after it is not read", t.at.topic, t.at.partition, is.TxnID, t.producer, t.since, age, is.State)
+			fix := fmt.Sprintf("end it where it was begun; else its coordinator does, %v after its beginning (transaction.timeout.ms)", time.Duration(is.TimeoutMillis)*time.Millisecond)
+			if is.State != "Ongoing" {
+				fix = fixBrokers // it waits for one to write its marker
+			}
+			d.fault("transactions", fix, "%s/%d: transaction %q of producer %d is open since offset %d, for %v (%s): what comes after it is not read", t.at.topic, t.at.partition, is.TxnID, t.producer, t.since, age, is.State)
 		}
 		return true
 	})
-	for len(hidden) > 0 {
-		over := time.Since(first) >= d.openFor
+	for len(open) > 0 && time.Since(first) < d.openFor {
+		select {
+		case <-ctx.Done():
+			d.warn("transactions", "look again", "transactions that may hang were not watched to the end: %v", ctx.Err())
+			return
+		case <-time.After(min(pause, d.openFor-time.Since(first))):
+		}
 		in := kadm.TopicsSet{}
-		for _, t := range hidden {
+		for _, t := range open {
 			in.Add(t.at.topic, t.at.partition)
 		}
 		now := d.opened(ctx, in)
-		hidden = slices.DeleteFunc(hidden, func(t opened) bool {
-			still := slices.Contains(now, t)
-			if over && still {
-				d.fault("transactions", fmt.Sprintf("if its producer is dead: kafka-transactions.sh %s abort --topic %s --partition %d --start-offset %d", d.bootstrap(), t.at.topic, t.at.partition, t.since),
-					"%s/%d: producer %d has a transaction open since offset %d, which no coordinator shows and which did not end while it was watched for %v: what comes after it is not read", t.at.topic, t.at.partition, t.producer, t.since, d.openFor)
-			}
-			return over || !still
-		})
-		if len(hidden) > 0 {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(min(pause, d.openFor-time.Since(first))):
-			}
-		}
+		open = slices.DeleteFunc(open, func(t opened) bool { return !slices.Contains(now, t) })
 	}
+	for _, t := range open {
+		d.stays(t, known[t.producer])
+	}
+}
+
+// stays tells of a transaction that is open here, and of which its coordinator, as far as it is known, does not say so. One that
+// is committed must not be aborted: what it has written elsewhere is there (pipeline/FAULTS.md).
+func (d *doctor) stays(t opened, is kadm.DescribedTransaction) {
+	what := "which no coordinator shows to this user"
+	if is.TxnID != "" {
+		what = fmt.Sprintf("which is %s (%q) at its coordinator", is.State, is.TxnID)
+	}
+	fix := fmt.Sprintf("if its producer is dead, and no other user is shown it: kafka-transactions.sh %s abort --topic %s --partition %d --start-offset %d", d.bootstrap(), t.at.topic, t.at.partition, t.since)
+	switch {
+	case !slices.Contains(pipeline.InputTopics(d.cfg), t.at.topic):
+		fix = "do not abort it: it is this application's, and its shard's next cycle decides it; see that a process runs"
+	case is.State == "CompleteCommit":
+		fix = "do not abort it: it is committed, only its marker is missing here; its producer's next transaction writes one"
+	}
+	d.fault("transactions", fix, "%s/%d: producer %d has a transaction open since offset %d, %s and which did not end while it was watched for %v: what comes after it is not read",
+		t.at.topic, t.at.partition, t.producer, t.since, what, d.openFor)
 }
 
 const fixBrokers = "see that all brokers run, and look again"
@@ -108,25 +129,22 @@ func (d *doctor) opened(ctx context.Context, in kadm.TopicsSet) (open []opened) 
 }
 
 // coordinated are the transactions of the producers as the coordinators show them to this user, by producer.
-func (d *doctor) coordinated(ctx context.Context, open []opened) map[int64]kadm.DescribedTransaction {
+func (d *doctor) coordinated(ctx context.Context, open []opened) (map[int64]kadm.DescribedTransaction, error) {
 	var producers []int64
 	for _, t := range open {
 		producers = append(producers, t.producer)
 	}
 	known := map[int64]kadm.DescribedTransaction{}
 	if len(producers) == 0 {
-		return known
+		return known, nil
 	}
 	listed, err := d.adm.ListTransactions(ctx, producers, nil)
-	if len(listed) > 0 { // else all of the cluster would be described
-		described, err2 := d.adm.DescribeTransactions(ctx, listed.TransactionalIDs()...)
-		err = errors.Join(err, err2)
-		for _, t := range described {
-			known[t.ProducerID] = t
-		}
+	if err != nil || len(listed) == 0 { // of none, all of the cluster would be described
+		return known, err
 	}
-	if err != nil {
-		d.warn("transactions", fixBrokers, "transactions cannot be listed: %v", err)
+	described, err := d.adm.DescribeTransactions(ctx, listed.TransactionalIDs()...)
+	for _, t := range described {
+		known[t.ProducerID] = t
 	}
-	return known
+	return known, err
 }

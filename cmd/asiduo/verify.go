@@ -66,13 +66,10 @@ It needs room for two copies of a shard below --temp, changes nothing, and exits
 			var unread verifyFaults
 			for _, s := range shards {
 				equal, err := verifyShard(cmd.Context(), brokers, cfg, s, temp, show, cmd.OutOrStdout())
-				if err != nil { // the others are looked at all the same
-					unread.add(s, cmp.Or(cmd.Context().Err(), err))
+				if err = cmp.Or(cmd.Context().Err(), err); err != nil { // the others are looked at all the same
+					unread.add(s, err)
 				} else if !equal {
 					different++
-				}
-				if cmd.Context().Err() != nil {
-					break
 				}
 			}
 			err = unread.err()

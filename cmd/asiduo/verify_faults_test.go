@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -178,6 +180,29 @@ func TestVerifyDamagedStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(t, exitFailed, fmt.Sprintf("shard 9: no instance answers at admin.listen (%s), and data directory %s does not hold it", s.admin, s.cfg.State.Dir), "state", "verify", "-c", s.file, "--shard", "9")
+}
+
+// interrupter is an output at which somebody presses Ctrl-C when the first line has come.
+type interrupter struct{ press context.CancelFunc }
+
+func (i interrupter) Write(b []byte) (int, error) {
+	i.press()
+	return len(b), nil
+}
+
+// TestVerifyInterrupted: who has not looked at all shards does not say that all is well.
+func TestVerifyInterrupted(t *testing.T) {
+	_, s, _ := settled(t)
+	s.stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := newRoot()
+	cmd.SetArgs([]string{"state", "verify", "-c", s.file})
+	cmd.SetOut(interrupter{cancel})
+	cmd.SetErr(io.Discard)
+	if err := cmd.ExecuteContext(ctx); err == nil || err.Error() != "shards 0, 1, 2, 3: context canceled" {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestVerifyUnreadableChangelog: a record of the changelog that nobody can read is said by its offset, before the place of the

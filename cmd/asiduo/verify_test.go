@@ -121,7 +121,7 @@ func TestVerify(t *testing.T) {
 			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&ahead)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
 		{fmt.Sprintf("  the store: nobody can tell whether it is true: its checkpoint is gone from offset %d, and the next one is another owner's\n", unproven.Offset),
 			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&unproven)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
-		{fmt.Sprintf("  the store: the changelog was cut: leader epoch %d ends at offset 0, the store is at %d\n", cut.Epoch, cut.Offset),
+		{fmt.Sprintf("  the store: nobody can tell whether the changelog was cut since: its checkpoint is gone, and leader epoch %d ends at offset 0, the store is at %d\n", cut.Epoch, cut.Offset),
 			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&cut)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
 		{"  the store: it is of another changelog (topic id x, now " + mark.TopicID + "): the changelog was deleted and made again\n",
 			func(_ *store.Store, b *store.Batch) { must(b.SetMark(&foreign)) }, func(_ *store.Store, b *store.Batch) { must(b.SetMark(&mark)) }},
