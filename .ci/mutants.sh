@@ -8,9 +8,11 @@
 #   what is broken, in one line
 #   test: ./state ./pipeline
 #   seeds: 50
+#   by: TestBand
 #   a unified diff with a/ and b/ paths
 #
-# With seeds, the simulation alone must notice, within so many seeds.
+# With seeds, the simulation alone must notice, within so many seeds. With by, that test must; else any of the packages', and which
+# one it was belongs there, or it takes as long as all of them every time. RECORD=1 writes it.
 #
 # The table says which test has noticed, and with seeds which check, at which seed. A mutant that survives, does not apply, does
 # not compile or makes the tests run out of time makes the script fail; so does a tree whose tests fail without any.
@@ -59,6 +61,7 @@ fi
 
 packages() { sed -n '2s/^test: *//p' ".ci/mutants/$1.patch"; }
 seeds() { sed -n '3s/^seeds: *//p' ".ci/mutants/$1.patch"; }
+noticed() { sed -n '/^--- /q;s/^by: *//p' ".ci/mutants/$1.patch"; }
 
 healthy() {
 	cat "$tmp/out"
@@ -78,6 +81,7 @@ for name in "${mutants[@]}"; do
 	by=
 	tests=$(packages "$name")
 	n=$(seeds "$name")
+	known=$(noticed "$name")
 	if [ -z "$tests" ]; then
 		verdict="ERROR: no line with tests"
 	elif ! patch --directory "$tree" --strip 1 --force --fuzz 0 --no-backup-if-mismatch <"$file" >"$tmp/patch" 2>&1; then
@@ -86,8 +90,9 @@ for name in "${mutants[@]}"; do
 		find "$tree" -name '*.rej' -delete
 	else
 		# shellcheck disable=SC2086
-		if if [ -n "$n" ]; then simulate "$n"; else run $tests; fi; then
+		if if [ -n "$n" ]; then simulate "$n"; else run ${known:+-run "^$known\$"} $tests; fi; then
 			verdict=SURVIVED
+			by=${known:+$known does not notice it}
 		elif grep -q '\[build failed\]\|\[setup failed\]' "$tmp/out"; then
 			verdict="ERROR: does not compile"
 			cat "$tmp/out"
@@ -102,6 +107,7 @@ for name in "${mutants[@]}"; do
 				by="seed ${seed:-?} of $n: $check"
 				[ -n "$seed" ] && [ -n "$check" ] || verdict="NO CHECK"
 			fi
+			if [ -n "${RECORD:-}" ] && [ -z "$n$known" ] && [ -n "$by" ]; then sed -i "0,/^--- /s//by: $by\n--- /" "$file"; fi
 			: "${by:=$(grep -m1 -Po '^panic: .{0,60}' "$tmp/out" || true)}"
 		fi
 	fi
