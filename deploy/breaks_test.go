@@ -171,7 +171,7 @@ func (s *site) named(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	for _, pattern := range []string{"alerts/*.rules.yaml", "runbooks/*.md", "dashboards/*.json"} {
+	for _, pattern := range []string{"alerts/*.rules.yaml", "runbooks/*.md", "dashboards/*.json", "README.md"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatal(files, err)
