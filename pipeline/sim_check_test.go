@@ -221,6 +221,9 @@ func (w *world) check() {
 			w.checkEarly(fmt.Sprintf("silence of %q", l.Customer), s, l.At, l.Next[w.cfg.Inputs.Purchases])
 		}
 	}
+	if w.among.late {
+		w.checkLate(want, visible)
+	}
 	for _, d := range oracle.Diff(want, got) {
 		w.t.Errorf("[oracle] %s", d)
 	}

@@ -347,7 +347,7 @@ func always() []string {
 		"store: as the changelog", "partitions added while records wait", "input: a leader epoch begins", "input: retention",
 		"input: cut before it is read", "input: a loss is told", "input: a record is lost",
 		"published: while records come", "a file differs", "building has ended", "cuts adopted", "population: as counted", "cuts: of the population",
-		"silence of somebody who is moved",
+		"silence of somebody who is moved", "silence: too late to be news", "silence: news",
 	}
 	for _, f := range faults {
 		all = append(all, "fault: "+f.name)

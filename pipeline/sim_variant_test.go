@@ -33,6 +33,7 @@ type variant struct {
 	quintiles bool // cuts of money come from the population, after a crowd has bought
 	building  bool // the application is new: what was before is not announced
 	counted   bool // it is waited until the shards have told what their customers count as
+	late      bool // silence that is found too late is told as history, not as news
 	differs   bool // some processes have a file that says something else than what is published
 
 	past map[int32]int64       // where the purchases ended before anything ran, by partition
@@ -46,6 +47,10 @@ func (w *world) vary() {
 	w.cfg.Time.Clock, w.cfg.Cycle.Min, w.cfg.State.Dir = "manual", 0, "data"
 	if w.seed%5 == 4 {
 		w.cfg.Time.Clock, w.cfg.Time.AnnounceLateOver = "broker", config.Duration(20*365*24*time.Hour)
+	}
+	if v.late = w.seed%15 == 4; v.late {
+		w.c.Backfill, w.cfg.Time.Backfill = "emit", "emit"
+		w.cfg.Time.AnnounceLateOver = config.Duration(2 * 24 * time.Hour)
 	}
 	v.amid = v.rng.IntN(3) == 0
 	v.quintiles = v.amid && v.rng.IntN(2) == 0
