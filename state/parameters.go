@@ -57,7 +57,7 @@ type Churn struct {
 	Map        *model.Map        // from the method's probabilities to order to those that are published; nil: as they are
 	Ranks      model.Percentiles // of the method's own probabilities; nil: none are published
 	Value      *model.Value      // of customers under ByMBGNBD, in minor units; nil: none is told
-	Confidence string            // low, medium or high, see Confidences; empty if the model was not fitted to this shop
+	Confidence string            // low, medium or high, see Confidences
 }
 
 // Percentile is how many percent of the customers with about as many days of orders did not exceed the probability that the
@@ -69,7 +69,7 @@ func (c *Churn) Percentile(p Millionths, orders int64) int {
 	return -1
 }
 
-// Confidences are how far a fitted model has proved itself: low is a rule of thumb, for want of data; medium a fit that could not
+// Confidences are how far a model has proved itself: low is a rule of thumb, or parameters of another shop; medium a fit that could not
 // be held against what came afterwards, or was not calibrated there; high one that was.
 func Confidences() []string { return []string{"low", "medium", "high"} }
 

@@ -1,6 +1,7 @@
 package parameters
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -90,7 +91,7 @@ type Model struct {
 	Value       *Value            `json:"value,omitempty"`       // of a fitted model of spending; none: no value is told
 	Calibration *model.Map        `json:"calibration,omitempty"` // of the probability to order; none: probabilities are the method's own
 	Percentiles model.Percentiles `json:"percentiles,omitempty"` // of the method's own probabilities
-	Confidence  string            `json:"confidence,omitempty"`  // of a fitted model: low, medium or high
+	Confidence  string            `json:"confidence,omitempty"`  // low, medium or high; without it low: nobody has held it against this shop
 	Origin      *Origin           `json:"origin,omitempty"`      // of fitted parameters
 }
 
@@ -267,7 +268,7 @@ func (m *Model) churn() (c state.Churn, err error) {
 	c = state.Churn{
 		Method: method, Horizon: m.Horizon, Bands: m.Bands, Hysteresis: m.Hysteresis, Jump: m.Jump,
 		MBGNBD: model.MBGNBD{R: p.R, Alpha: p.Alpha, A: p.A, B: p.B}, Rhythm: model.Rhythm{ShopGap: p.ShopGapDays},
-		Map: m.Calibration, Ranks: m.Percentiles, Confidence: m.Confidence,
+		Map: m.Calibration, Ranks: m.Percentiles, Confidence: cmp.Or(m.Confidence, "low"),
 	}
 	switch {
 	case !known:

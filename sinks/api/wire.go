@@ -89,7 +89,7 @@ type wireChurn struct {
 	Band          *string        `json:"band"`
 	Reference     *float64       `json:"reference"` // the probability last told
 	Method        string         `json:"method"`
-	Confidence    string         `json:"confidence,omitempty"` // of a fitted model
+	Confidence    string         `json:"confidence,omitempty"`
 	HorizonDays   int            `json:"horizon_days"`
 	NextThreshold *wireThreshold `json:"next_threshold"`
 }
