@@ -5,11 +5,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,7 +34,10 @@ func TestKafkaDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := deleteTopics(context.Background(), adm, cfg); err != nil {
+		err := deleteTopics(context.Background(), adm, cfg)
+		groups, err2 := adm.ListGroups(context.Background()) // Kafka's consumer takes a name by chance
+		_, err3 := adm.DeleteGroups(context.Background(), slices.DeleteFunc(groups.Groups(), func(g string) bool { return !strings.HasPrefix(g, "console-consumer-") })...)
+		if err := errors.Join(err, err2, err3); err != nil {
 			t.Error(err)
 		}
 		cl.Close()
