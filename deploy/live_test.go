@@ -124,7 +124,8 @@ func (s *site) awaitReady() {
 }
 
 // impatient makes alerts of the rules that wait for less, and for less of it.
-var impatient = strings.NewReplacer("\n          > 300\n", "\n          > 30\n", "> 7200)", "> 20)", "(asiduo_build_info) > 6\n", "(asiduo_build_info) > 2\n")
+var impatient = strings.NewReplacer("\n          > 300\n", "\n          > 30\n", "> 7200)", "> 20)", "(asiduo_build_info) > 6\n", "(asiduo_build_info) > 0\n",
+	"[15m]))) > 600\n", "[90s]))) > 10\n")
 
 // startPrometheus starts Prometheus with the alerts as they are, but for the time that they wait, and Alertmanager.
 func (s *site) startPrometheus() {
@@ -141,7 +142,7 @@ func (s *site) startPrometheus() {
 	t.Cleanup(hook.Close)
 	rules := regexp.MustCompile(`(?m)^( +for: ).*$`).ReplaceAllString(read(t, path("deploy", "alerts", "asiduo.rules.yaml")), "${1}2s")
 	sooner := impatient.Replace(rules)
-	if len(rules)-len(sooner) != 3 { // one for 300, two for 7200, none for 6
+	if len(rules)-len(sooner) != 4 { // one for 300, two for 7200, none for 6, one for 600
 		t.Fatalf("the rules are %d letters shorter", len(rules)-len(sooner))
 	}
 	write(t, filepath.Join(s.dir, "rules.yaml"), sooner)
@@ -323,6 +324,15 @@ func (s *site) sums(t *testing.T) {
 	}
 }
 
+// runsAll says why an instance does not run all shards.
+func runsAll(monitor string) error {
+	body, err := get("http://" + monitor + "/readyz")
+	if n := strings.Count(string(body), `"running"`); err == nil && n != 4 {
+		err = fmt.Errorf("%d shards run", n)
+	}
+	return err
+}
+
 // systemd starts the unit with all its limits where the others have been stopped, and stops it.
 func (s *site) systemd(t *testing.T) {
 	dir, monitor := t.TempDir(), address(t)
@@ -353,13 +363,7 @@ monitor: {listen: %q}
 			t.Logf("the service: %s", text)
 		}
 	}()
-	took := await(t, 60*time.Second, "the service has taken over all shards", func() error {
-		body, err := get("http://" + monitor + "/readyz")
-		if n := strings.Count(string(body), `"running"`); err == nil && n != 4 {
-			err = fmt.Errorf("%d shards run", n)
-		}
-		return err
-	})
+	took := await(t, 60*time.Second, "the service has taken over all shards", func() error { return runsAll(monitor) })
 	limits := processLimits(t, "/etc/asiduo/asiduo.yaml")
 	for name, want := range map[string]string{
 		"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0000000000000000", "CapBnd": "0000000000000000", "CapPrm": "0000000000000000",
