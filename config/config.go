@@ -107,8 +107,8 @@ type Money struct {
 // Churn is the model of the next order. That in the file is the model of a new application; a running one goes by the
 // published model (asiduo model).
 type Churn struct {
-	Method      string      `json:"method" jsonschema:"enum=mbg_nbd,enum=heuristic,enum=none" jsonschema_description:"mbg_nbd, heuristic (shrunk rhythm) or none."`
-	Params      ChurnParams `json:"params" jsonschema_description:"Parameters of the method, times in days. The defaults are those published for the CDNOW music shop (r 0.525, alpha 6.183 weeks, a 0.891, b 1.614); replace them by your own."`
+	Method      string      `json:"method" jsonschema:"enum=mbg_nbd,enum=heuristic,enum=none" jsonschema_description:"mbg_nbd, heuristic (shrunk rhythm, for as long as no model was fitted to the shop) or none."`
+	Params      ChurnParams `json:"params" jsonschema_description:"Parameters of the method, times in days. Those of mbg_nbd are by default the ones published for the CDNOW music shop (r 0.525, alpha 6.183 weeks, a 0.891, b 1.614): replace them by your own."`
 	HorizonDays int         `json:"horizon_days" jsonschema:"minimum=1,maximum=3650" jsonschema_description:"The probability is that of no order in this many days."`
 	Bands       [2]Decimal  `json:"bands" jsonschema_description:"Probability from which risk is medium, and high."`
 	Hysteresis  Decimal     `json:"hysteresis" jsonschema_description:"A band is left only this far below its boundary."`

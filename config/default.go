@@ -26,8 +26,9 @@ func Default() Config {
 			WindowDays:  730,
 		},
 		Churn: Churn{
-			Method: "mbg_nbd",
-			// Fitted to the public CDNOW sample (r .525, alpha 6.183 weeks, a .891, b 1.614): a start, not a fit to this shop.
+			// Nobody has fitted a model to this shop yet.
+			Method: "heuristic",
+			// Fitted to the public CDNOW sample (r .525, alpha 6.183 weeks, a .891, b 1.614): a start, for those who ask for it.
 			Params:      ChurnParams{R: 0.525, Alpha: 43.281, A: 0.891, B: 1.614, ShopGapDays: 45},
 			HorizonDays: 90,
 			Bands:       [2]Decimal{"0.33", "0.66"},

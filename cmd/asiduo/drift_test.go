@@ -46,7 +46,7 @@ func looks(t *testing.T, days ...string) (cfg, archive, records string) {
 		t.Fatal(printed.err)
 	}
 	_, address := fakeBroker(t, kfake.SeedTopics(townShards, "purchases", "interactions"))
-	cfg = configFile(t, address, "")
+	cfg = configFile(t, address, "churn: {method: mbg_nbd}\n")
 	if got := command(t, "init", "-c", cfg); got.code != exitGood {
 		t.Fatal(got.err)
 	}

@@ -23,7 +23,7 @@ inputs: {purchases: upgrade-purchases, interactions: upgrade-interactions}
 time: {zone: Europe/Madrid, live_from: "1970-01-01T00:00:00Z", announce_late_over: 3650d}
 currency: EUR
 minor_digits: 2
-churn: {params: {r: 1, alpha: 30, a: 1, b: 1, shop_gap_days: 0}}
+churn: {method: mbg_nbd, params: {r: 1, alpha: 30, a: 1, b: 1, shop_gap_days: 0}}
 limits: {max_record_bytes: 65536}
 cycle: {records: 50}
 group: {session_timeout: 6s, heartbeat: 500ms}
