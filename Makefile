@@ -114,7 +114,8 @@ nightly: conformance mutants sim chaos deploy-test upgrade-test
 	$(MAKE) chaos BROKERS=3
 	$(MAKE) chaos FAULTS=freezes CHAOS=5m
 	$(MAKE) fuzz FUZZTIME=10m
-	$(GO) run ./deploy/release -version 0.0.1-nightly -dirty -out "$$(mktemp -d)"
+	rm -rf bin/nightly && $(GO) run ./deploy/release -version 0.0.1-nightly -dirty -out bin/nightly
+	cd bin/nightly && sha256sum --check --strict --quiet SHA256SUMS
 	ASIDUO_HOSTILE=full $(GO) test -tags synctests -count=1 -timeout 2h -run '^Test(MillionOrders|FullCustomer|ManyInteractions)$$' ./pipeline
 	ASIDUO_POINTS=1000000 $(GO) test -count=1 -timeout 2h -run '^TestDomain$$' ./state/model
 	RAPID_CHECKS=20000 $(GO) test -tags synctests -count=1 -timeout 2h ./state/... ./pipeline/...

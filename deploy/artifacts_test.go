@@ -300,6 +300,9 @@ func TestCompose(t *testing.T) {
 				env = append(env, key+"="+value)
 			}
 			run(t, env, binary(t), "check", "-c", project.Configs[c.Source].File)
+			if text := read(t, project.Configs[c.Source].File); !strings.Contains(text, "backfill: emit") || !strings.Contains(text, "announce_late_over: 36500d") {
+				t.Error("nothing of the history that is loaded would be announced")
+			}
 			checked++
 		}
 	}

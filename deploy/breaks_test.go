@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -75,18 +76,19 @@ func (s *site) breaks(t *testing.T) {
 			t.Error("ready without a broker")
 		}
 	}
+	t.Logf("SIGTERM to exit without a broker: %v", s.instances[1].stop())
 	run(t, nil, "bash", kafka, "restart", s.kafka)
+	s.instances[1] = s.start(1)
 	s.awaitReady()
 	s.awaitCall(t, 60*time.Second, "AsiduoShardNotServed", "resolved")
 
-	// Somebody else takes the transactional ids again and again, as a second deployment of the same app would.
-	s.breakAndCheck(t, "AsiduoCommitFailing", func() {
-		for range 5 {
-			s.fence(t)
-			s.produce(100, "not an order either")
-			s.awaitReady()
-		}
-	})
+	s.lose(t)
+
+	// Somebody else takes the transactional ids again and again, as a second deployment of the same app would, and while the page is read.
+	var stop func()
+	s.breakAndCheck(t, "AsiduoCommitFailing", func() { stop = s.fences(t) })
+	stop()
+	s.awaitReady()
 
 	// Something else fills the disk.
 	ballast := filepath.Join(s.dir, "a", "ballast")
@@ -118,12 +120,13 @@ func (s *site) breaks(t *testing.T) {
 	s.awaitCall(t, 90*time.Second, "AsiduoSnapshotMissing", "resolved")
 
 	// A process is away for longer than its session: its shards move away, and back.
-	s.instances[0].stop()
-	await(t, 60*time.Second, "the other has all shards", func() error { return runsAll(s.monitors[1]) })
-	s.instances[0] = start(s.t, s.files[0]+".log", binary(t), "run", "-c", s.files[0])
-	s.awaitReady()
-	s.awaitCall(t, 60*time.Second, "AsiduoOwnershipFlapping", "firing")
-	s.check(t, "AsiduoOwnershipFlapping")
+	s.breakAndCheck(t, "AsiduoOwnershipFlapping", func() {
+		s.instances[0].stop()
+		await(t, 60*time.Second, "the other has all shards", func() error { return runsAll(s.monitors[1]) })
+		s.instances[0] = s.start(0)
+		s.awaitReady()
+	})
+	s.awaitCall(t, 90*time.Second, "AsiduoOwnershipFlapping", "resolved")
 
 	// The processes are away while many customers are due.
 	s.breakAndCheck(t, "AsiduoSilenceLate", func() {
@@ -179,20 +182,71 @@ func (s *site) breakAndCheck(t *testing.T, alert string, breakIt func()) (said s
 	return s.check(t, alert)
 }
 
-// fence takes the transactional id of every shard, as an owner does; the owners learn it when they commit.
-func (s *site) fence(t *testing.T) {
+// lose deletes records that nobody has read, and leaves them behind as the page says.
+func (s *site) lose(t *testing.T) {
 	t.Helper()
-	for shard := range 4 {
-		cl, err := kgo.NewClient(kgo.SeedBrokers(s.broker), kgo.TransactionalID(fmt.Sprintf("shop-%d", shard)))
+	said := s.breakAndCheck(t, "AsiduoShardNotServed", func() {
+		s.stopAll(t)
+		s.produce(100, "an order that is deleted too early")
+		cl, err := kgo.NewClient(kgo.SeedBrokers(s.broker))
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, err = cl.ProducerID(t.Context())
-		cl.Close()
+		defer cl.Close()
+		adm := kadm.NewClient(cl)
+		ends, err := adm.ListEndOffsets(t.Context(), "purchases")
+		if err == nil {
+			var done kadm.DeleteRecordsResponses
+			done, err = adm.DeleteRecords(t.Context(), ends.Offsets())
+			err = errors.Join(err, done.Error())
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		for i := range s.files {
+			s.instances[i] = s.start(i)
+		}
+	})
+	if !strings.Contains(said, "input_truncated") || !strings.Contains(said, "set inputs.lost: skip") || strings.Contains(said, "do not answer") {
+		t.Errorf("the page does not lead to what is lost:\n%s", said)
 	}
+	for _, lost := range []string{"inputs: {lost: skip}\n", ""} {
+		s.stopAll(t)
+		for _, file := range s.files {
+			text, _, _ := strings.Cut(read(t, file), "inputs: ")
+			write(t, file, text+lost)
+		}
+		s.startAll()
+	}
+	s.awaitCall(t, 60*time.Second, "AsiduoShardNotServed", "resolved")
+}
+
+// fences takes the transactional id of every shard, as an owner does, again and again; the owners learn it when they commit.
+func (s *site) fences(t *testing.T) (stop func()) {
+	t.Helper()
+	ended, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			for shard := range 4 {
+				cl, err := kgo.NewClient(kgo.SeedBrokers(s.broker), kgo.TransactionalID(fmt.Sprintf("shop-%d", shard)))
+				if err == nil {
+					_, _, err = cl.ProducerID(t.Context())
+					cl.Close()
+				}
+				if err != nil {
+					t.Errorf("take the id of shard %d: %v", shard, err)
+				}
+			}
+			s.produce(100, "not an order either")
+			select {
+			case <-ended:
+				return
+			case <-time.After(2 * time.Second):
+			}
+		}
+	}()
+	return func() { close(ended); <-over }
 }
 
 // named holds that metrics which rules, runbooks and the variables of dashboards name are there.

@@ -111,10 +111,14 @@ func (s *site) startKafka() {
 }
 
 func (s *site) startAll() {
-	for i, file := range s.files {
-		s.instances[i] = start(s.t, file+".log", binary(s.t), "run", "-c", file)
+	for i := range s.files {
+		s.instances[i] = s.start(i)
 	}
 	s.awaitReady()
+}
+
+func (s *site) start(i int) *server {
+	return start(s.t, s.files[i]+".log", binary(s.t), "run", "-c", s.files[i])
 }
 
 func (s *site) awaitReady() {
@@ -124,8 +128,8 @@ func (s *site) awaitReady() {
 }
 
 // impatient makes alerts of the rules that wait for less, and for less of it.
-var impatient = strings.NewReplacer("\n          > 300\n", "\n          > 30\n", "> 7200)", "> 20)", "(asiduo_build_info) > 6\n", "(asiduo_build_info) > 0\n",
-	"[15m]))) > 600\n", "[90s]))) > 10\n")
+var impatient = strings.NewReplacer("\n          > 300\n", "\n          > 30\n", "> 7200)", "> 20)", "[30m]))\n            / count by (namespace, job) (asiduo_build_info) > 6\n",
+	"[40s]))\n            / count by (namespace, job) (asiduo_build_info) > 0\n", "[15m]))) > 600\n", "[90s]))) > 10\n")
 
 // startPrometheus starts Prometheus with the alerts as they are, but for the time that they wait, and Alertmanager.
 func (s *site) startPrometheus() {
@@ -177,7 +181,8 @@ scrape_configs: [{job_name: shop, static_configs: [{targets: [%q, %q]}]}]
 func (s *site) produce(n int, value string) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(s.broker), kgo.DefaultProduceTopic("purchases"))
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Error(err)
+		return
 	}
 	defer cl.Close()
 	for i := range n {
@@ -188,7 +193,7 @@ func (s *site) produce(n int, value string) {
 		})
 	}
 	if err := cl.Flush(s.t.Context()); err != nil {
-		s.t.Fatal(err)
+		s.t.Error(err)
 	}
 }
 
@@ -240,6 +245,9 @@ var filled = strings.NewReplacer("$__rate_interval", "10s", "$__range", "10m", `
 // metricName finds the metrics that a query names.
 var metricName = regexp.MustCompile(`\b(asiduo_[a-z0-9_]+|process_[a-z_]+|go_[a-z_]+)\b`)
 
+// shownLabel finds the labels by which a query sums up in the end, and those that its legend shows.
+var shownLabel = regexp.MustCompile(`^\w+ by \(([^)]*)\)|\{\{ *(\w+) *\}\}`)
+
 // dashboards asks every query of every panel until it is answered, and draws the pages.
 func (s *site) dashboards(t *testing.T) {
 	files, err := filepath.Glob("dashboards/*.json")
@@ -258,7 +266,7 @@ func (s *site) dashboards(t *testing.T) {
 			for _, p := range panelsOf(t, file) {
 				for _, q := range p.Targets {
 					asked++
-					missing = append(missing, s.answered(names.Data, file, p, filled.Replace(q.Expr)))
+					missing = append(missing, s.answered(names.Data, file, p, filled.Replace(q.Expr), q.LegendFormat))
 				}
 			}
 		}
@@ -279,7 +287,7 @@ func (s *site) dashboards(t *testing.T) {
 }
 
 // answered says why a query is not one that can be shown.
-func (s *site) answered(known []string, file string, p panel, expr string) error {
+func (s *site) answered(known []string, file string, p panel, expr, legend string) error {
 	where := fmt.Sprintf("%s, %s: %s", filepath.Base(file), p.Title, expr)
 	for _, name := range metricName.FindAllString(expr, -1) {
 		if !slices.Contains(known, name) {
@@ -297,6 +305,13 @@ func (s *site) answered(known []string, file string, p panel, expr string) error
 	list, err := s.ask(api, params)
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
+	}
+	for _, by := range shownLabel.FindAllStringSubmatch(expr+legend, -1) {
+		for label := range strings.SplitSeq(by[1]+by[2], ",") {
+			if label = strings.TrimSpace(label); label != "le" && !slices.ContainsFunc(list, func(one series) bool { return one.Metric[label] != "" }) {
+				return fmt.Errorf("%s: no answer has the label %q", where, label)
+			}
+		}
 	}
 	for _, one := range list {
 		for _, v := range append(one.Values, one.Value) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,9 +30,16 @@ func pages(t *testing.T) []string {
 
 var fencedBlock = regexp.MustCompile("(?ms)^ *```([a-z]*)\n(.*?)^ *```")
 
-// TestPages holds that every command of ours on any page is one, with flags that there are, and every configuration one that can
-// be read. What the commands do is held by TestKafkaDocs, TestKafkaReadme, TestProveIt, and the runbooks' test.
+// inlineCommand is a command of ours within a sentence, with something behind its name.
+var inlineCommand = regexp.MustCompile("`(asiduo [^`]*-[^`]*)`")
+
+// TestPages holds that every command of ours on any page is one, with flags that there are, every target of make is one, and every
+// configuration one that can be read. What the commands do is held by TestKafkaDocs, TestKafkaReadme, TestProveIt, and the runbooks' test.
 func TestPages(t *testing.T) {
+	targets, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
 	commands, configurations := 0, 0
 	for _, page := range pages(t) {
 		text, err := os.ReadFile(page)
@@ -43,8 +51,8 @@ func TestPages(t *testing.T) {
 			case "sh":
 				for _, args := range commandsOf(t, page, body) {
 					commands++
-					if err := parsed(args); err != nil {
-						t.Errorf("%s: asiduo %q: %v", page, args, err)
+					if err := parsed(args, string(targets)); err != nil {
+						t.Errorf("%s: %q: %v", page, args, err)
 					}
 				}
 			case "yaml":
@@ -57,18 +65,29 @@ func TestPages(t *testing.T) {
 				t.Errorf("%s: nobody looks at blocks of %q", page, lang)
 			}
 		}
+		for _, span := range inlineCommand.FindAllSubmatch(fencedBlock.ReplaceAll(text, nil), -1) {
+			if bytes.Contains(span[1], []byte("COMMAND")) {
+				continue
+			}
+			commands++
+			if err := parsed(strings.Fields(string(span[1])), ""); err != nil {
+				t.Errorf("%s: %s: %v", page, span[1], err)
+			}
+		}
 	}
-	if commands < 30 || configurations < 5 {
+	if commands < 45 || configurations < 5 {
 		t.Errorf("%d commands and %d configurations were found", commands, configurations)
 	}
 	t.Logf("%d commands, %d configurations", commands, configurations)
 }
 
-// commandsOf are the arguments with which a shell calls asiduo in a block, where there is nothing else to call.
+// commandsOf are the calls of asiduo and of make when a shell runs a block, where there is nothing else to call.
 func commandsOf(t *testing.T, page, block string) [][]string {
 	t.Helper()
 	block = strings.NewReplacer("./asiduo ", "asiduo ", "go run ./cmd/asiduo ", "asiduo ").Replace(block)
-	const around = `asiduo() { printf '%s\n' "$@" >>"$calls"; printf '\0' >>"$calls"; }
+	const around = `asiduo() { printf '%s\n' asiduo "$@" >>"$calls"; printf '\0' >>"$calls"; }
+make() { printf '%s\n' make "$@" >>"$calls"; printf '\0' >>"$calls"; }
+timeout() { shift; "$@"; }
 command_not_found_handle() { :; }
 ` // one that is not there does nothing
 	calls := filepath.Join(t.TempDir(), "calls")
@@ -91,8 +110,17 @@ command_not_found_handle() { :; }
 	return all
 }
 
-// parsed says what is wrong with the arguments of a command.
-func parsed(args []string) error {
+// parsed says what is wrong with a call of a command of ours, or of make.
+func parsed(call []string, targets string) error {
+	args := call[1:]
+	if call[0] == "make" {
+		for _, target := range args {
+			if !strings.Contains(target, "=") && !strings.Contains(targets, "\n"+target+":") {
+				return fmt.Errorf("there is no target %s", target)
+			}
+		}
+		return nil
+	}
 	root := newRoot()
 	cmd, rest, err := root.Find(args)
 	if err != nil {

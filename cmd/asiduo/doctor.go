@@ -105,7 +105,7 @@ func (d *doctor) brokers(ctx context.Context) {
 	}
 	d.versions(ctx)
 	if !d.led(ctx) {
-		d.warn("partitions", "look again when each has a leader", "epoch, transactions, clocks, positions and keys were not looked at")
+		d.warn("partitions", "look again when each has a leader", "epoch, transactions, clock, partitioner, inputs and retention were not looked at")
 		if d.layout(ctx) {
 			d.settings(ctx)
 			d.group(ctx)

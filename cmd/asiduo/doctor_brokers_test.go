@@ -18,14 +18,14 @@ import (
 func pinned(t *testing.T) (w *town, file string, since int64) {
 	t.Helper()
 	w = newTown(t)
-	return w, configFile(t, w.broker, ""), w.pin("interactions")
+	return w, configFile(t, w.broker, ""), w.pin("interactions", "loader")
 }
 
 // pin begins a transaction in partition 2 of a topic, and returns its first offset.
-func (w *town) pin(topic string) int64 {
+func (w *town) pin(topic, id string) int64 {
 	t := w.t
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.broker), kgo.TransactionalID("loader"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.broker), kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,9 @@ func ofPinned() (*kmsg.DescribeProducersRequest, *kmsg.DescribeTransactionsReque
 
 const (
 	noneHangs = "none hangs"
-	abort     = `if its producer is dead, and no other user is shown it: kafka-transactions\.sh --bootstrap-server \S+ abort --topic interactions --partition 2 --start-offset %d`
+	asOther   = `look again with all brokers, as a user who may describe every transactional id; `
+	abort     = `stop its producer, kafka-transactions\.sh --bootstrap-server \S+ abort --topic %s --partition 2 --start-offset %d, and let the producer write again what it wrote here: if that was committed, the abort takes it back \(an order that comes twice does no harm\)`
+	leaveIt   = `do not abort it: it may be a committed cycle of this application's, and its shard's next one that writes there decides it; see that a process runs`
 )
 
 // TestDoctorOfOpenTransactions: how long a transaction is open is not told by its records, whose timestamps are those of
@@ -85,7 +87,7 @@ func TestDoctorOfHiddenTransactions(t *testing.T) {
 	producers, _ := ofPinned()
 	hidden := fmt.Sprintf(`interactions/2: producer \d+ has a transaction open since offset %d, which no coordinator shows to this user and which did not end while it was watched for 10ms: what comes after it is not read`, since)
 	undo := forge(t, w.cluster, kmsg.NewPtrListTransactionsRequest(), func(r *kmsg.ListTransactionsResponse) { r.TransactionStates = nil })
-	finds(t, file, "transactions", "fault", hidden, fmt.Sprintf(abort, since), "--open-for", "10ms")
+	finds(t, file, "transactions", "fault", hidden, asOther+fmt.Sprintf(abort, "interactions", since), "--open-for", "10ms")
 
 	var looks atomic.Int32
 	w.cluster.ControlKey(producers.Key(), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -102,9 +104,11 @@ func TestDoctorOfHiddenTransactions(t *testing.T) {
 		resp.Topics = append(resp.Topics, topic)
 		return resp, nil, true
 	})
-	finds(t, file, "transactions", "ok", noneHangs, "", "--open-for", "1h")
-	if n := looks.Load(); n != 2 {
-		t.Errorf("looked %d times", n)
+	for i, long := range []string{"1h", "1ns"} { // also one that passes while the coordinators are asked
+		finds(t, file, "transactions", "ok", noneHangs, "", "--open-for", long)
+		if n := looks.Load(); n != int32(i+1)*2 {
+			t.Errorf("looked %d times", n)
+		}
 	}
 	undo()
 
@@ -118,30 +122,61 @@ func TestDoctorOfHiddenTransactions(t *testing.T) {
 	finds(t, file, "transactions", "warning", `producers of interactions/2 cannot be described: UNKNOWN_SERVER_ERROR.*`, "see that all brokers run, and look again")
 }
 
-// TestDoctorOfUnmarkedTransactions: nobody is told to abort what is committed, in whole or in part.
+// TestDoctorOfFrozenCoordinator: a broker that does not list transactions hides none of those that others list.
+func TestDoctorOfFrozenCoordinator(t *testing.T) {
+	cluster, at := fakeBroker(t, kfake.NumBrokers(2), kfake.SeedTopics(townShards, "purchases", "interactions"))
+	file := configFile(t, at, "")
+	if got := command(t, "init", "-c", file); got.code != exitGood {
+		t.Fatalf("init: %+v", got)
+	}
+	since := (&town{t: t, broker: at}).pin("interactions", "loader")
+	var asked atomic.Int32
+	cluster.ControlKey(int16(kmsg.ListTransactions), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if asked.Add(1)%2 == 1 {
+			return nil, nil, false
+		}
+		resp := r.ResponseKind().(*kmsg.ListTransactionsResponse) // of the two brokers, that which is asked last
+		resp.ErrorCode = kerr.UnknownServerError.Code
+		return resp, nil, true
+	})
+	_, transactions := ofPinned()
+	forge(t, cluster, transactions, func(r *kmsg.DescribeTransactionsResponse) {
+		r.TransactionStates[0].StartTimestamp = time.Now().Add(-5 * time.Minute).UnixMilli()
+	})
+	finds(t, file, "transactions", "warning", `transactions cannot be listed: .*UNKNOWN_SERVER_ERROR.*`, "see that all brokers run, and look again")
+	finds(t, file, "transactions", "fault", fmt.Sprintf(`interactions/2: transaction "loader" of producer \d+ is open since offset %d, for 5m\d+s \(Ongoing\): what comes after it is not read`, since),
+		`end it where it was begun; else .*`)
+}
+
+// TestDoctorOfUnmarkedTransactions: one that its coordinator has gone on without may be committed, whatever the coordinator says of the latest
+// of its id. Nobody is told to abort it and to leave it at that, and never one of our own.
 func TestDoctorOfUnmarkedTransactions(t *testing.T) {
 	w, file, since := pinned(t)
 	_, transactions := ofPinned()
-	in := func(state string) (undo func()) { // its coordinator has gone on without this partition
+	in := func(state string) (undo func()) { // without this partition
 		return forge(t, w.cluster, transactions, func(r *kmsg.DescribeTransactionsResponse) {
 			r.TransactionStates[0].Topics, r.TransactionStates[0].State = nil, state
 		})
 	}
-	open := func(state string) string {
-		return fmt.Sprintf(`interactions/2: producer \d+ has a transaction open since offset %d, which is %s \("loader"\) at its coordinator and which did not end while it was watched for 10ms: what comes after it is not read`, since, state)
+	open := func(topic, what string) string {
+		return fmt.Sprintf(`%s/2: producer \d+ has a transaction open since offset %d, %s and which did not end while it was watched for 10ms: what comes after it is not read`, topic, since, what)
 	}
-	undo := in("CompleteCommit")
-	finds(t, file, "transactions", "fault", open("CompleteCommit"), `do not abort it: it is committed, only its marker is missing here; its producer's next transaction writes one`, "--open-for", "10ms")
-	undo()
-	undo = in("CompleteAbort")
-	finds(t, file, "transactions", "fault", open("CompleteAbort"), fmt.Sprintf(abort, since), "--open-for", "10ms")
-	undo()
+	for _, state := range []string{"CompleteCommit", "CompleteAbort", "PrepareCommit", "Ongoing"} {
+		undo := in(state)
+		finds(t, file, "transactions", "fault", open("interactions", `of which the coordinator of "loader" does not know \(`+state+`\)`), fmt.Sprintf(abort, "interactions", since), "--open-for", "10ms")
+		undo()
+	}
 
-	w = newTown(t)
-	since = w.pin("shop.churn-risk")
-	defer forge(t, w.cluster, kmsg.NewPtrListTransactionsRequest(), func(r *kmsg.ListTransactionsResponse) { r.TransactionStates = nil })()
-	finds(t, configFile(t, w.broker, ""), "transactions", "fault", fmt.Sprintf(`shop\.churn-risk/2: producer \d+ has a transaction open since offset %d, which no coordinator shows to this user and .*`, since),
-		`do not abort it: it is this application's, and its shard's next cycle decides it; see that a process runs`, "--open-for", "10ms")
+	for id, fix := range map[string]string{"loader": fmt.Sprintf(abort, `shop\.churn-risk`, 0), "shop-parameters": fmt.Sprintf(abort, `shop\.churn-risk`, 0), "shop-2": leaveIt} {
+		w = newTown(t)
+		since = w.pin("shop.churn-risk", id)
+		transactions.TransactionalIDs = []string{id}
+		in("CompleteCommit")
+		finds(t, configFile(t, w.broker, ""), "transactions", "fault", open(`shop\.churn-risk`, fmt.Sprintf(`of which the coordinator of %q does not know \(CompleteCommit\)`, id)), fix, "--open-for", "10ms")
+	}
+	forge(t, w.cluster, kmsg.NewPtrListTransactionsRequest(), func(r *kmsg.ListTransactionsResponse) { r.TransactionStates = nil })
+	finds(t, configFile(t, w.broker, ""), "transactions", "fault", open(`shop\.churn-risk`, "which no coordinator shows to this user"), asOther+leaveIt, "--open-for", "10ms")
 }
 
 // TestDoctorOfLeaders: a partition whose brokers are down is not taken for one that this user may not read.

@@ -357,7 +357,7 @@ func TestDoctorOfInstance(t *testing.T) {
 	for _, c := range []struct{ state, reason, status, detail, fix string }{
 		{"running", "", "ok", "the process at " + at + " runs 1", ""},
 		{"running", "clock: one of them must be wrong: silence waits", "warning", "shard 2 is running: clock: one of them must be wrong: silence waits", ntp},
-		{"running", "lso_pinned: a transaction", "warning", "shard 2 is running: lso_pinned: a transaction", `what is found of "transactions" says whose it is`},
+		{"running", "lso_pinned: a transaction", "warning", "shard 2 is running: lso_pinned: a transaction", `"asiduo doctor --open-for 10s" says whose it is`},
 		{"restoring", "", "warning", "shard 2 is restoring", "look again in a moment"},
 		{"closed", "commit: broken pipe", "fault", "shard 2 is closed: commit: broken pipe", `it tries again by itself; if that does not help, see deploy/runbooks/AsiduoCommitFailing\.md`},
 		{"disk_full", "intake is stopped until there is room", "fault", "shard 2 is disk_full: intake is stopped until there is room", "make room below .*"},

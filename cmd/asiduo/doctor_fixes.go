@@ -57,7 +57,7 @@ var remedies = []struct {
 	{regexp.MustCompile(`the state was made with another|the number of shards is fixed`), always(fixMade)},
 	{regexp.MustCompile(`is on the wrong partition for its key`), always("set inputs.partitioner to what the producers use, or inputs.misrouted to dead_letter")},
 	{regexp.MustCompile(`was the topic of the parameters deleted and made again`), always(`"asiduo reset" begins over with the parameters that are published now`)},
-	{regexp.MustCompile(`^lso_pinned`), always(`what is found of "transactions" says whose it is`)},
+	{regexp.MustCompile(`^lso_pinned`), always(`"asiduo doctor --open-for 10s" says whose it is`)},
 	{regexp.MustCompile(`^clock: `), always(fixClock)},
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -48,10 +49,6 @@ func (d *doctor) hanging(ctx context.Context, pinned kadm.TopicsSet) {
 	open := d.opened(ctx, pinned)
 	first := time.Now()
 	known, err := d.coordinated(ctx, open)
-	if err != nil {
-		d.warn("transactions", fixBrokers, "transactions cannot be listed: %v", err)
-		return
-	}
 	open = slices.DeleteFunc(open, func(t opened) bool {
 		is := known[t.producer]
 		if !is.Topics.Lookup(t.at.topic, t.at.partition) || is.StartTimestamp <= 0 {
@@ -66,7 +63,11 @@ func (d *doctor) hanging(ctx context.Context, pinned kadm.TopicsSet) {
 		}
 		return true
 	})
-	for len(open) > 0 && time.Since(first) < d.openFor {
+	if err != nil { // of the others nobody can say that no coordinator knows them
+		d.warn("transactions", fixBrokers, "transactions cannot be listed: %v", err)
+		return
+	}
+	for looked := false; len(open) > 0 && (!looked || time.Since(first) < d.openFor); looked = true {
 		select {
 		case <-ctx.Done():
 			d.warn("transactions", "look again", "transactions that may hang were not watched to the end: %v", ctx.Err())
@@ -85,19 +86,19 @@ func (d *doctor) hanging(ctx context.Context, pinned kadm.TopicsSet) {
 	}
 }
 
-// stays tells of a transaction that is open here, and of which its coordinator, as far as it is known, does not say so. One that
-// is committed must not be aborted: what it has written elsewhere is there (pipeline/FAULTS.md).
+// stays tells of a transaction that is open here, and of which no coordinator that can be asked says so. Nobody can tell from here whether it
+// was committed and only lacks its marker (pipeline/FAULTS.md): a coordinator knows the latest transaction of an id, which may be another.
 func (d *doctor) stays(t opened, is kadm.DescribedTransaction) {
-	what := "which no coordinator shows to this user"
+	what, first := "which no coordinator shows to this user", "look again with all brokers, as a user who may describe every transactional id; "
 	if is.TxnID != "" {
-		what = fmt.Sprintf("which is %s (%q) at its coordinator", is.State, is.TxnID)
+		what, first = fmt.Sprintf("of which the coordinator of %q does not know (%s)", is.TxnID, is.State), ""
 	}
-	fix := fmt.Sprintf("if its producer is dead, and no other user is shown it: kafka-transactions.sh %s abort --topic %s --partition %d --start-offset %d", d.bootstrap(), t.at.topic, t.at.partition, t.since)
-	switch {
-	case !slices.Contains(pipeline.InputTopics(d.cfg), t.at.topic):
-		fix = "do not abort it: it is this application's, and its shard's next cycle decides it; see that a process runs"
-	case is.State == "CompleteCommit":
-		fix = "do not abort it: it is committed, only its marker is missing here; its producer's next transaction writes one"
+	fix := first + fmt.Sprintf("stop its producer, kafka-transactions.sh %s abort --topic %s --partition %d --start-offset %d, and let the producer write again what it wrote here: "+
+		"if that was committed, the abort takes it back (an order that comes twice does no harm)", d.bootstrap(), t.at.topic, t.at.partition, t.since)
+	if shard, ours := strings.CutPrefix(is.TxnID, d.cfg.App+"-"); is.TxnID == "" || ours && strings.Trim(shard, "0123456789") == "" {
+		if !slices.Contains(pipeline.InputTopics(d.cfg), t.at.topic) {
+			fix = first + "do not abort it: it may be a committed cycle of this application's, and its shard's next one that writes there decides it; see that a process runs"
+		}
 	}
 	d.fault("transactions", fix, "%s/%d: producer %d has a transaction open since offset %d, %s and which did not end while it was watched for %v: what comes after it is not read",
 		t.at.topic, t.at.partition, t.producer, t.since, what, d.openFor)
@@ -128,7 +129,8 @@ func (d *doctor) opened(ctx context.Context, in kadm.TopicsSet) (open []opened) 
 	return open
 }
 
-// coordinated are the transactions of the producers as the coordinators show them to this user, by producer.
+// coordinated are the transactions of the producers as the coordinators show them to this user, by producer; with an error, those
+// of the coordinators that have answered.
 func (d *doctor) coordinated(ctx context.Context, open []opened) (map[int64]kadm.DescribedTransaction, error) {
 	var producers []int64
 	for _, t := range open {
@@ -139,12 +141,12 @@ func (d *doctor) coordinated(ctx context.Context, open []opened) (map[int64]kadm
 		return known, nil
 	}
 	listed, err := d.adm.ListTransactions(ctx, producers, nil)
-	if err != nil || len(listed) == 0 { // of none, all of the cluster would be described
+	if len(listed) == 0 { // of none, all of the cluster would be described
 		return known, err
 	}
-	described, err := d.adm.DescribeTransactions(ctx, listed.TransactionalIDs()...)
+	described, err2 := d.adm.DescribeTransactions(ctx, listed.TransactionalIDs()...)
 	for _, t := range described {
 		known[t.ProducerID] = t
 	}
-	return known, err
+	return known, errors.Join(err, err2)
 }

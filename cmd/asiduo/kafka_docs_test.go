@@ -36,8 +36,8 @@ func TestKafkaDocs(t *testing.T) {
 	t.Cleanup(func() {
 		err := deleteTopics(context.Background(), adm, cfg)
 		groups, err2 := adm.ListGroups(context.Background()) // Kafka's consumer takes a name by chance
-		_, err3 := adm.DeleteGroups(context.Background(), slices.DeleteFunc(groups.Groups(), func(g string) bool { return !strings.HasPrefix(g, "console-consumer-") })...)
-		if err := errors.Join(err, err2, err3); err != nil {
+		gone, err3 := adm.DeleteGroups(context.Background(), slices.DeleteFunc(groups.Groups(), func(g string) bool { return !strings.HasPrefix(g, "console-consumer-") })...)
+		if err := errors.Join(err, err2, err3, gone.Error()); err != nil {
 			t.Error(err)
 		}
 		cl.Close()

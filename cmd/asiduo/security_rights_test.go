@@ -38,8 +38,8 @@ func TestSecurityRights(t *testing.T) {
 	})
 	g.grantPrinted(w, "User:app")
 	t.Run("rotation", func(t *testing.T) { g.rotation(t, w) })
+	g.used(t, "app", rightsOf(w.cfg, "run")) // also if something has failed: it may be for want of a right
 	if !t.Failed() {
-		g.used(t, "app", rightsOf(w.cfg, "run"))
 		t.Run("operators", func(t *testing.T) { g.operators(t, w) })
 		t.Run("without", func(t *testing.T) { g.runWithout(t, w) })
 		t.Run("init", func(t *testing.T) { g.initWithout(t, w) })

@@ -17,22 +17,10 @@ import (
 	"github.com/asiduo/asiduo/sinks/events"
 )
 
-// TestSubscribing holds the events in docs/subscribing.md against a run: each is the second one of its topic about the customer who falls
-// silent, or the last profile.
+// TestSubscribing holds the events in docs/subscribing.md against runs: each is the second one of its topic about the customer who falls
+// silent, or the last profile; the letter is an order with an amount that is none.
 func TestSubscribing(t *testing.T) {
-	f := newFleet(t, "01-silent-decay", nil)
-	f.readAll()
-	if err := f.r.play(t.Context(), f.end); err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	if err := f.r.dump(t.Context(), dir); err != nil {
-		t.Fatal(err)
-	}
-	all, err := oracle.ReadOutputs(dir, f.r.cfg.App)
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := append(slices.DeleteFunc(outputsOf(t, "01-silent-decay"), letter), slices.DeleteFunc(outputsOf(t, "08-dead-letters"), func(o oracle.Output) bool { return o.Headers["asiduo-reason"] != "bad_amount" })...)
 	const page = "../../docs/subscribing.md"
 	was, err := os.ReadFile(page)
 	if err != nil {
@@ -56,19 +44,45 @@ func TestSubscribing(t *testing.T) {
 		if topic == oracle.Profiles {
 			o = of[len(of)-1]
 		}
-		fits(t, o)
-		return fmt.Sprintf("<!-- event: %s -->\n```json\n%s%s\n```\n", topic, headers(o), indented(t, o.Value))
+		value := o.Raw
+		if letter(o) {
+			fitsSchema(t, "dead-letter.v1.schema.json", indented(t, o.Headers))
+		} else {
+			value = indented(t, o.Value)
+			fitsSchema(t, strings.TrimPrefix(o.Headers["ce_type"], "io.asiduo.")+".schema.json", value)
+		}
+		return fmt.Sprintf("<!-- event: %s -->\n```json\n%s%s\n```\n", topic, headers(o), value)
 	})
-	if n != 3 {
+	if n != 4 {
 		t.Errorf("%d events on the page", n)
 	}
 	golden(t, page, []byte(is))
 }
 
-// fits holds an event against its published schema.
-func fits(t *testing.T, o oracle.Output) {
+func letter(o oracle.Output) bool { return o.Topic == oracle.DeadLetters }
+
+// outputsOf is all that comes out of a conformance case.
+func outputsOf(t *testing.T, name string) []oracle.Output {
 	t.Helper()
-	name := strings.TrimPrefix(o.Headers["ce_type"], "io.asiduo.") + ".schema.json"
+	f := newFleet(t, name, nil)
+	f.readAll()
+	if err := f.r.play(t.Context(), f.end); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := f.r.dump(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	all, err := oracle.ReadOutputs(dir, f.r.cfg.App)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// fitsSchema holds a value, or the headers of a letter, against its published schema.
+func fitsSchema(t *testing.T, name string, is []byte) {
+	t.Helper()
 	text, err := events.Schemas().Open(name)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +100,7 @@ func fits(t *testing.T, o oracle.Output) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(indented(t, o.Value)))
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(is))
 	if err == nil {
 		err = s.Validate(value)
 	}

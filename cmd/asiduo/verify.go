@@ -65,8 +65,13 @@ It needs room for two copies of a shard below --temp, changes nothing, and exits
 			different := 0
 			var unread verifyFaults
 			for _, s := range shards {
-				equal, err := verifyShard(cmd.Context(), brokers, cfg, s, temp, show, cmd.OutOrStdout())
-				if err = cmp.Or(cmd.Context().Err(), err); err != nil { // the others are looked at all the same
+				equal, err := true, cmd.Context().Err()
+				if err == nil {
+					if equal, err = verifyShard(cmd.Context(), brokers, cfg, s, temp, show, cmd.OutOrStdout()); err != nil {
+						err = cmp.Or(cmd.Context().Err(), err)
+					}
+				}
+				if err != nil { // the others are looked at all the same
 					unread.add(s, err)
 				} else if !equal {
 					different++

@@ -135,7 +135,7 @@ var overview = dashboard{
 			},
 			{
 				kind: "timeseries", title: "Dead letters, by reason", unit: "cps", stacked: true,
-				about:   "Records per second that could not be used. docs/records.md explains the reasons.",
+				about:   "Records per second that could not be used. docs/reference.md explains the reasons.",
 				queries: []query{{`sum by (reason) (rate(asiduo_dead_letters_total{job=~"$job"}[$__rate_interval])) > 0`, "{{reason}}"}},
 			},
 		}},
@@ -283,7 +283,7 @@ var business = dashboard{
 		}},
 		{"What could not be used", 8, []panel{
 			{
-				kind: "bargauge", title: "Dead letters, by reason", unit: "short", about: "Records in the time shown. docs/records.md explains the reasons; <app>.dead-letters has them whole.",
+				kind: "bargauge", title: "Dead letters, by reason", unit: "short", about: "Records in the time shown. docs/reference.md explains the reasons; <app>.dead-letters has them whole.",
 				queries: []query{{`sort_desc(sum by (reason) (increase(asiduo_dead_letters_total{job=~"$job"}[$__range])) > 0)`, "{{reason}}"}},
 			},
 			{

@@ -86,7 +86,7 @@ func New(app string, epoch int, p *state.Parameters, currency string, digits int
 	return e
 }
 
-// confidence is the member of that name; a model that was not fitted has none.
+// confidence is the member of that name; without a model there is none.
 func confidence(word string) string {
 	if word == "" {
 		return ""
