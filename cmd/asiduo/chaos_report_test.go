@@ -111,7 +111,8 @@ func (a *arena) takeovers(l *tail) (list []takeover) {
 				continue
 			}
 			next := slices.IndexFunc(s.cycles, func(c cycleSeen) bool { return c.at.After(f.at) && c.owner != owner })
-			if next >= 0 {
+			wentOn := func(c cycleSeen) bool { return c.owner == owner && c.at.After(f.at.Add(time.Second)) } // it thawed before its session was over
+			if next >= 0 && !slices.ContainsFunc(s.cycles[:next], wentOn) {
 				c := s.cycles[next]
 				list = append(list, takeover{n, i, c.at.Sub(f.at), by[c.owner] == f.to, a.alone(n, c.at)})
 			}
