@@ -155,7 +155,7 @@ var faults = []fault{
 			w.t.Fatal(err)
 		}
 	}},
-	{"more partitions", func(w *world, _ *process) { w.grow() }},
+	{"more partitions", func(w *world, _ *process) { w.grow(pipeline.InputTopics(w.cfg)[w.rng.IntN(2)]) }},
 	{"new parameters", func(w *world, _ *process) { w.publish() }},
 	{"the clock moves", func(w *world, _ *process) { w.moveClock() }},
 }
@@ -344,7 +344,7 @@ func always() []string {
 		"silence while records come", "panic at a record", "store: no space", "store: read fails", "store: open fails", "store: stalls for too long", "disk: nearly full",
 		"lost answer: EndTxn", "lost answer: Produce", "lost answer: InitProducerID", "lost answer: AddPartitionsToTxn", "sent: AddPartitionsToTxn", "dead letter", "output: aborted transaction",
 		"clock: broker", "end: input truncated", "end: input recreated", "end: input has lost its tail", "end: store of a shard that goes on: true", "end: store of a shard that goes on: false", "published: rules", "published: model",
-		"store: as the changelog", "partitions added while records wait", "input: a leader epoch begins", "input: retention",
+		"store: as the changelog", "partitions added while records wait", "partitions added in peace", "input: a leader epoch begins", "input: retention",
 		"input: cut before it is read", "input: a loss is told", "input: a record is lost",
 		"published: while records come", "a file differs", "building has ended", "cuts adopted", "population: as counted", "cuts: of the population",
 		"silence of somebody who is moved", "silence: too late to be news", "silence: news",

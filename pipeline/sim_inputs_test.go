@@ -173,10 +173,9 @@ func leaves(changelog []*kgo.Record, at place, from, to int64) bool {
 	return false
 }
 
-// grow adds partitions to the inputs, to another multiple of the shards, whatever else goes on.
-func (w *world) grow() {
+// grow adds partitions to an input, to another multiple of the shards, whatever else goes on.
+func (w *world) grow(topic string) {
 	w.t.Helper()
-	topic := pipeline.InputTopics(w.cfg)[w.rng.IntN(2)]
 	if w.partitions[topic] != w.c.Partitions {
 		return
 	}
@@ -191,6 +190,33 @@ func (w *world) grow() {
 	w.partitions[topic] = n
 	w.reconnect()
 	w.hit("partitions added")
+}
+
+// peace takes the end of the log away, in some seeds, for when nothing goes wrong any more.
+func (w *world) peace(log []oracle.Record) (most, rest []oracle.Record) {
+	if w.seed%5 != 3 {
+		return log, nil
+	}
+	n := len(log) - min(20, len(log)/2)
+	return log[:n], log[n:]
+}
+
+// growInPeace adds partitions while nobody begins anew for another reason, and writes into them: whoever serves a shard must notice.
+func (w *world) growInPeace(rest []oracle.Record) {
+	w.t.Helper()
+	if len(rest) == 0 {
+		return
+	}
+	w.reach(rest)
+	w.heal()
+	w.read()
+	for _, topic := range pipeline.InputTopics(w.cfg) {
+		w.grow(topic)
+	}
+	w.write(rest)
+	w.endOpen()
+	w.read()
+	w.hit("partitions added in peace")
 }
 
 // placed is the partition that a record is to go to. A customer whose records may wait in another one stays there, as with a

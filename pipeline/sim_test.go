@@ -138,6 +138,7 @@ func simulate(t *testing.T, seed uint64) *world {
 	if len(kinds) == len(faults) {
 		w.refuse() // so that no kind of request is left out over the seeds
 	}
+	log, rest := w.peace(log)
 	for len(log) > 0 {
 		n := min(1+w.rng.IntN(5), len(log))
 		w.reach(log[:n])
@@ -156,6 +157,7 @@ func simulate(t *testing.T, seed uint64) *world {
 			w.fault(kinds)
 		}
 	}
+	w.growInPeace(rest)
 	w.finish()
 	w.check()
 	if !t.Failed() {
