@@ -88,14 +88,14 @@ func (s *shop) customer(who string) (c state.Customer, n state.Interactions) {
 }
 
 // bomb writes a batch of a few kilobytes that unpacks to 156 MiB, and says where.
-func (s *shop) bomb(topic string) string {
+func (s *shop) bomb(topic string, codec ...kgo.CompressionCodec) string {
 	s.t.Helper()
 	zeros := make([]byte, 52<<20)
 	rs := make([]*kgo.Record, 3)
 	for i := range rs {
 		rs[i] = &kgo.Record{Topic: topic, Key: []byte(s.who[0]), Value: zeros, Timestamp: time.UnixMilli(draftedAt)}
 	}
-	s.flood([]kgo.Opt{kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerLinger(time.Second)}, rs...)
+	s.flood([]kgo.Opt{kgo.ProducerBatchCompression(append(codec, kgo.ZstdCompression())...), kgo.ProducerLinger(time.Second)}, rs...)
 	if rs[0].Offset+2 != rs[2].Offset {
 		s.t.Fatalf("the batch has the offsets %d to %d", rs[0].Offset, rs[2].Offset)
 	}
@@ -109,7 +109,7 @@ func TestBombs(t *testing.T) {
 	s.buy("o1")
 	want := []string{s.bomb("purchases")}
 	s.buy("o2")
-	want = append(want, s.bomb("purchases"), s.bomb("purchases"))
+	want = append(want, s.bomb("purchases", kgo.GzipCompression()), s.bomb("purchases", kgo.Lz4Compression()))
 	s.buy("o3")
 	want = append(want, s.bomb("interactions"))
 	took := allocated(func() {

@@ -86,7 +86,7 @@ func (s *shard) poll(soft context.Context) error {
 			continue
 		}
 		switch {
-		case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, context.Canceled):
+		case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, context.Canceled), errors.Is(e.Err, errLeftOver):
 		default: // what is gone for good is seen when the shard is acquired again
 			return fmt.Errorf("fetch %s/%d: %w", e.Topic, e.Partition, e.Err)
 		}

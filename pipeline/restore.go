@@ -46,6 +46,9 @@ func (s *shard) restore(ctx context.Context, owner int64) error {
 			return err
 		}
 		for _, e := range fetched.Errors() {
+			if errors.Is(e.Err, errLeftOver) {
+				continue
+			}
 			if errors.Is(e.Err, kerr.OffsetOutOfRange) {
 				return fmt.Errorf("%w: it begins where the changelog does not reach: %w", errDiverged, e.Err)
 			}

@@ -3,15 +3,8 @@ package pipeline
 import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/sinks/events"
 )
-
-// maxBatchBytes is what a batch of an input may unpack to. Producers bound their batches before packing them, at 1 MB or
-// less unless told otherwise; a few kilobytes that unpack to gigabytes must not take the process along.
-func maxBatchBytes(cfg config.Config) int {
-	return int(cfg.Cycle.FetchBuffer.Bytes()) + 2*cfg.Limits.MaxRecordBytes
-}
 
 // leap takes the client beyond batches that it does not unpack; until then it has stopped at them. It sets all inputs: what the
 // client has fetched and nobody has polled is dropped when one is set, and it would stay stopped at another such batch among that.
@@ -43,7 +36,11 @@ func (s *shard) skip(b *kgo.ErrDecompressTooLarge) {
 	first, last := max(b.Offset, next[b.Partition]), b.NextOffset-1
 	next[b.Partition], s.epochs[b.Topic][b.Partition] = b.NextOffset, b.Epoch
 	c.consumed++
-	bad := rejectf(batchTooLarge, "the batch of the offsets %d to %d unpacks to more than %d bytes", first, last, maxBatchBytes(s.p.cfg))
+	most := maxBatchBytes(s.p.cfg)
+	bad := rejectf(batchTooLarge, "the batch of the offsets %d to %d unpacks to more than %d bytes", first, last, most)
+	if n := last - first + 1; n*recordBytes > int64(unpackedBatches-1)*int64(most) {
+		bad = rejectf(batchTooLarge, "the batch of the offsets %d to %d has too many records", first, last)
+	}
 	s.p.log.Warn("a batch is skipped: see the dead letters", "shard", s.id, "topic", b.Topic, "partition", b.Partition, "why", bad.detail)
 	s.send(s.adopted.enc.DeadLetter(&events.Rejected{
 		Topic: b.Topic, Partition: b.Partition, Offset: first, LastOffset: last, Timestamp: -1, Reason: string(bad.reason), Detail: bad.detail,
