@@ -45,7 +45,7 @@ func TestBrokerErrors(t *testing.T) {
 			kerr.NotLeaderForPartition, kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress, kerr.ConcurrentTransactions,
 			kerr.RequestTimedOut, kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.InvalidProducerEpoch, kerr.ProducerFenced,
 			kerr.InvalidProducerIDMapping, kerr.UnknownProducerID, kerr.InvalidTxnState, kerr.OutOfOrderSequenceNumber, kerr.TransactionCoordinatorFenced,
-			kerr.KafkaStorageError, kerr.UnknownServerError,
+			kerr.KafkaStorageError, kerr.UnknownServerError, kerr.TransactionAbortable,
 		} {
 			f := s.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: e, When: ours})
 			if key == kmsg.InitProducerID { // only an acquisition sends it

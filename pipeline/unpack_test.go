@@ -103,6 +103,9 @@ func TestManyBatches(t *testing.T) {
 	s.start()
 	s.read(0, 1)
 	s.unharmed(map[string]int{s.who[0]: 2, s.who[1]: 2})
+	if n := s.counter("asiduo_dead_letters_total", "batch_too_large"); n != 1 {
+		t.Errorf("%v batches are counted", n)
+	}
 	letters := map[string]int{}
 	for _, r := range s.out(events.DeadLetters) {
 		letters[headersOf(r)[events.ReasonHeader]]++

@@ -204,7 +204,7 @@ directory if it does not run; with --snapshot those of all shards, as of then.`,
 		cmd.Example += "\n  asiduo model show -c asiduo.yaml >running.json && asiduo fit --topic -c asiduo.yaml --model mbg_nbd --against running.json --output model.json &&\n" +
 			"    asiduo model publish -c asiduo.yaml --from model.json --yes"
 		fl.StringVar(&p.from, "from", "", "file that fit has written: its parameters instead of churn.method and churn.params")
-		fl.BoolVar(&p.force, "force", false, "also a fit that was worse than the version that runs, on the same days, or was not held against it")
+		fl.BoolVar(&p.force, "force", false, "also a fit that was worse than the version that runs, on the same days, or was not held against it, and what the file says in the place of a fit")
 	}
 	return cmd
 }
@@ -310,6 +310,9 @@ func (p *publishing) propose(ctx context.Context, cfg config.Config, about param
 		}
 		fmt.Fprintln(out, said)
 	}
+	if err := p.keepFitted(set, c); err != nil {
+		return nil, nil, err
+	}
 	if p.recency == "auto" {
 		probe := *c.Rules
 		probe.Recency[0]++ // anything else than what is published, for the gaps
@@ -332,6 +335,17 @@ func (p *publishing) propose(ctx context.Context, cfg config.Config, about param
 	}
 	moves, err := p.moves(ctx, cfg, set, c)
 	return c, moves, err
+}
+
+// keepFitted refuses to put what a file says in the place of a fitted model, with which its calibration, percentiles and value would go.
+func (p *publishing) keepFitted(set *parameters.Set, c *pipeline.Candidate) error {
+	if c.Model == nil || p.from != "" || p.force || p.dry {
+		return nil
+	}
+	if runs := set.Models[p.newest(set)]; runs != nil && runs.Origin != nil && runs.Method == state.ByMBGNBD.String() {
+		return fmt.Errorf("version %d, which runs, is a fitted model, and the file has none: publish a fit to the new configuration (--from; --force publishes what the file says)", p.newest(set))
+	}
+	return nil
 }
 
 // sameAs says whether a candidate is what is published already.
