@@ -152,6 +152,11 @@ func (p *Pipeline) compareFile(set *parameters.Set) {
 	if err != nil || err2 != nil {
 		return // New has proved both
 	}
+	if runs := set.Models[set.Newest.Model]; runs != nil && runs.Origin != nil { // a fit is in no file, only what it is judged by
+		fit := *runs
+		fit.Horizon, fit.Bands, fit.Hysteresis, fit.Jump = model.Horizon, model.Bands, model.Hysteresis, model.Jump
+		model = fit
+	}
 	for _, f := range []struct {
 		family  string
 		newest  uint32

@@ -55,6 +55,10 @@ func proof(t *testing.T) {
 // TestProveIt runs what the README says and compares with published figures: parameters within 1e-3, totals within .1 %,
 // other figures within .001.
 func TestProveIt(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	proof(t)
 	text, err := os.ReadFile("model.json")
 	if err != nil {
@@ -81,6 +85,7 @@ func TestProveIt(t *testing.T) {
 	}
 	checkPublishedModels(t, by)
 	checkPublishedBaselines(t, by)
+	checkReadme(t, string(page), by)
 	checkPage(t, "evaluation.html")
 	checkPublishedReport(t, "customers.json")
 }
@@ -158,6 +163,12 @@ func checkPublishedModels(t *testing.T, by map[string]*holdout.Method) {
 			t.Errorf("%s recalibrated: %+v", name, m.Calibrated)
 		}
 	}
+	for name, want := range map[string]holdout.Alive{"bg_nbd": {AUC: .3158, Brier: .6083}, "mbg_nbd": {AUC: .6866, Brier: .2057}, "pareto_nbd": {AUC: .7262, Brier: .1938}} {
+		within(t, name+" AUC of P(alive)", by[name].Alive.AUC, want.AUC, .001)
+		within(t, name+" Brier of P(alive)", by[name].Alive.Brier, want.Brier, .001)
+	}
+	within(t, "calibration error of nbd recalibrated", by["nbd"].Calibrated.ECE, .0252, .001)
+	within(t, "AUC of nbd recalibrated", by["nbd"].CalibratedAUC, by["nbd"].Ranking.AUC, .002)
 	m := by["pareto_nbd"]
 	within(t, "calibration error of pareto_nbd recalibrated", m.Calibrated.ECE, .0428, .001)
 	if m.Calibrated.Brier >= m.Probabilities.Brier || m.Calibrated.LogLoss >= m.Probabilities.LogLoss || math.Abs(m.CalibratedAUC-m.Ranking.AUC) > 0.002 {

@@ -99,6 +99,9 @@ func writeChances(out io.Writer, x *Examined) error {
 		if m.Calibrated != nil {
 			line("recalibrated", m.Calibrated, nil, m.CalibratedAUC)
 		}
+		if a := m.Alive; a != nil {
+			fmt.Fprintf(w, "its P(alive)\t-\t%s\t%.4f\t-\t-\t-\t-\t\n", unless(a.AUC), a.Brier)
+		}
 	}
 	return w.Flush()
 }

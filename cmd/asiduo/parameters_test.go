@@ -76,6 +76,7 @@ func TestPublish(t *testing.T) {
 	want(command(t, "rules", "show", "-c", s.file), `"version": 2,`, `"note": "three are enough"`, `"name": "champions"`) // its code is kept
 	want(command(t, "state", "get", "-c", s.file, "c1"), `"seen":["new","fresh"]`)
 
+	calm := file("churn: {bands: [0.9, 0.95]}\n")
 	foreign := file("churn: {method: mbg_nbd}\n") // by that of the music shop, who has just bought for the first time has .8
 	want(command(t, "model", "publish", "-c", foreign, "--dry-run"), "8 customers in 4 of 4 shards", "No customer would change segment.", "low         high  8")
 	if got := command(t, "snapshot", "-c", s.file); got.code != exitGood {
@@ -158,6 +159,16 @@ func TestPublish(t *testing.T) {
 			}
 		}
 		return true
+	})
+	differs := `asiduo_parameters_file_differs{family="model"} `
+	if _, body, _ := s.ask(http.MethodGet, s.admin, "/metrics"); !strings.Contains(body, differs+"0") {
+		t.Error("the file is said to differ for want of a fit, which no file has")
+	}
+	s.stop()
+	s = w.again(calm)
+	eventually(t, "other bands are a difference", func() bool {
+		_, body, _ := s.ask(http.MethodGet, s.admin, "/metrics")
+		return strings.Contains(body, differs+"1")
 	})
 }
 

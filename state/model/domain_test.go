@@ -71,6 +71,17 @@ func checkPoint(m Model, a point, later float64) string {
 	no, noLater := m.NoOrder(a.x, a.tx, a.e, a.h), m.NoOrder(b.x, b.tx, b.e, b.h)
 	orders, ordersLater := m.Orders(a.x, a.tx, a.e, a.h), m.Orders(b.x, b.tx, b.e, b.h)
 	residual, residualLater := m.Residual(a.x, a.tx, a.e, a.rate), m.Residual(b.x, b.tx, b.e, b.rate)
+	_, gradient := m.Gradient(a.x, a.tx, a.e)
+	for _, v := range gradient {
+		if !finite(v, math.Inf(-1), math.Inf(1)) {
+			return fmt.Sprintf("gradient %v", gradient)
+		}
+	}
+	if o, is := m.(interface {
+		Overdue(x, tx, e float64) float64
+	}); is && (!finite(o.Overdue(a.x, a.tx, a.e), 0, 1) || !falls(o.Overdue(b.x, b.tx, b.e), o.Overdue(a.x, a.tx, a.e))) {
+		return fmt.Sprintf("overdue %v, later %v", o.Overdue(a.x, a.tx, a.e), o.Overdue(b.x, b.tx, b.e))
+	}
 	until, from := m.AliveUntil(a.x, a.tx, a.p), m.NoOrderFrom(a.x, a.tx, a.h, a.p)
 	switch {
 	case !finite(ll, math.Inf(-1), math.Inf(1)):

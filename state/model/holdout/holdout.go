@@ -44,10 +44,17 @@ type Method struct {
 	Probabilities *Probabilities `json:"probabilities"` // of at least one order
 	Calibrated    *Probabilities `json:"calibrated"`    // the same after recalibration, where one was learnt
 	CalibratedAUC float64        `json:"calibrated_auc,omitempty"`
+	Alive         *Alive         `json:"alive"`
 	Revenue       *Revenue       `json:"revenue"`
 	Tracking      *Tracking      `json:"tracking"`
 
 	Chance []float64 `json:"-"` // of at least one order, by customer
+}
+
+// Alive is what the probability to be alive is worth when it is taken for that of an order: what a score of churn must not be.
+type Alive struct {
+	AUC   float64 `json:"auc"`
+	Brier float64 `json:"brier"`
 }
 
 // Revenue holds the revenue that was expected against what came.
@@ -60,12 +67,14 @@ type Revenue struct {
 // Judge holds a model against a case. Spending may be nil.
 func (c *Case) Judge(name string, m model.Model, spending *model.GammaGamma) *Method {
 	n, h := len(c.Known), float64(c.Horizon)
-	expected := make([]float64, n)
+	expected, alive := make([]float64, n), make([]float64, n)
 	r := &Method{Name: name, What: "fitted at the cut", Chance: make([]float64, n)}
 	for i, x := range c.Histories {
 		r.Chance[i] = 1 - m.NoOrder(x.X, x.TX, x.E, h)
 		expected[i] = m.Orders(x.X, x.TX, x.E, h)
+		alive[i] = m.Alive(x.X, x.TX, x.E)
 	}
+	r.Alive = &Alive{ranking(alive, c.Active).AUC, probabilities(alive, c.Active).Brier}
 	orders, rank, by, p := totals(expected, c.Orders), ranking(r.Chance, c.Active), ranking(expected, c.Active), probabilities(r.Chance, c.Active)
 	r.Orders, r.Ranking, r.ByOrders, r.Probabilities = &orders, &rank, &by, &p
 	r.Tracking = c.track(m)
