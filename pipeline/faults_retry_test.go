@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/asiduo/asiduo/config"
 )
 
 // TestRefusedRecords has brokers that are busy and refuse records of a transaction because the one before it has not quite ended
@@ -43,5 +45,24 @@ func TestRefusedRecords(t *testing.T) {
 	s.read(0, 1)
 	if took := time.Since(began); refused.Load() != 3 || took > 5*time.Second { // far from fifteen, on a busy machine too
 		t.Errorf("after %d refusals it took %v", refused.Load(), took)
+	}
+}
+
+// TestTransactionTimeout: a transaction whose process is gone, and which nobody takes over, is ended by its coordinator after the time that is
+// configured, so that readers wait no longer.
+func TestTransactionTimeout(t *testing.T) {
+	s := newShop(t)
+	s.cfg.Cycle.TransactionTimeout = config.Duration(23 * time.Second)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	described, err := s.adm.DescribeTransactions(t.Context(), "shop-0", "shop-1")
+	if err != nil || len(described) != 2 {
+		t.Fatalf("%v: %v", described, err)
+	}
+	for _, d := range described {
+		if d.TimeoutMillis != 23_000 {
+			t.Errorf("%s is ended after %d ms", d.TxnID, d.TimeoutMillis)
+		}
 	}
 }
