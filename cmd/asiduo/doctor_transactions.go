@@ -95,10 +95,10 @@ func (d *doctor) stays(t opened, is kadm.DescribedTransaction) {
 	}
 	fix := first + fmt.Sprintf("stop its producer, kafka-transactions.sh %s abort --topic %s --partition %d --start-offset %d, and let the producer write again what it wrote here: "+
 		"if that was committed, the abort takes it back (an order that comes twice does no harm)", d.bootstrap(), t.at.topic, t.at.partition, t.since)
-	if shard, ours := strings.CutPrefix(is.TxnID, d.cfg.App+"-"); is.TxnID == "" || ours && strings.Trim(shard, "0123456789") == "" {
-		if !slices.Contains(pipeline.InputTopics(d.cfg), t.at.topic) {
-			fix = first + "do not abort it: it may be a committed cycle of this application's, and its shard's next one that writes there decides it; see that a process runs"
-		}
+	shard, prefixed := strings.CutPrefix(is.TxnID, d.cfg.App+"-")
+	ours := is.TxnID == "" || prefixed && strings.Trim(shard, "0123456789") == ""
+	if ours && !slices.Contains(pipeline.InputTopics(d.cfg), t.at.topic) {
+		fix = first + "do not abort it: it may be a committed cycle of this application's, and its shard's next one that writes there decides it; see that a process runs"
 	}
 	d.fault("transactions", fix, "%s/%d: producer %d has a transaction open since offset %d, %s and which did not end while it was watched for %v: what comes after it is not read",
 		t.at.topic, t.at.partition, t.producer, t.since, what, d.openFor)
