@@ -41,7 +41,14 @@ func (s *shop) flood(opts []kgo.Opt, rs ...*kgo.Record) {
 		s.t.Fatal(err)
 	}
 	defer cl.Close()
-	if err := cl.ProduceSync(s.t.Context(), rs...).FirstErr(); err != nil {
+	for _, r := range rs {
+		cl.Produce(s.t.Context(), r, func(_ *kgo.Record, err error) {
+			if err != nil {
+				s.t.Error(err)
+			}
+		})
+	}
+	if err := cl.Flush(s.t.Context()); err != nil || s.t.Failed() { // what lingers until here is one batch
 		s.t.Fatal(err)
 	}
 	for _, r := range rs {
@@ -95,7 +102,7 @@ func (s *shop) bomb(topic string, codec ...kgo.CompressionCodec) string {
 	for i := range rs {
 		rs[i] = &kgo.Record{Topic: topic, Key: []byte(s.who[0]), Value: zeros, Timestamp: time.UnixMilli(draftedAt)}
 	}
-	s.flood([]kgo.Opt{kgo.ProducerBatchCompression(append(codec, kgo.ZstdCompression())...), kgo.ProducerLinger(time.Second)}, rs...)
+	s.flood([]kgo.Opt{kgo.ProducerBatchCompression(append(codec, kgo.ZstdCompression())...), kgo.ProducerLinger(time.Minute)}, rs...)
 	if rs[0].Offset+2 != rs[2].Offset {
 		s.t.Fatalf("the batch has the offsets %d to %d", rs[0].Offset, rs[2].Offset)
 	}
@@ -116,7 +123,7 @@ func TestBombs(t *testing.T) {
 		s.start()
 		s.read(0, 1)
 	})
-	if took > 128<<20 {
+	if took > 320<<20 { // what two codecs grow until they are stopped is in it; all of it would be 780
 		t.Errorf("%d MiB were allocated for what is skipped", took>>20)
 	}
 	check := func() {

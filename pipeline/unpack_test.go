@@ -98,7 +98,7 @@ func TestManyBatches(t *testing.T) {
 	for i := range empty {
 		empty[i] = &kgo.Record{Topic: "purchases", Timestamp: time.UnixMilli(draftedAt)}
 	}
-	s.flood(append(opts, kgo.ProducerLinger(time.Second)), empty...)
+	s.flood(append(opts, kgo.ProducerLinger(time.Minute)), empty...)
 	s.buy("o2")
 	s.start()
 	s.read(0, 1)
