@@ -342,7 +342,7 @@ func (p *publishing) keepFitted(set *parameters.Set, c *pipeline.Candidate) erro
 	if c.Model == nil || p.from != "" || p.force || p.dry {
 		return nil
 	}
-	if runs := set.Models[p.newest(set)]; runs != nil && runs.Origin != nil && runs.Method == state.ByMBGNBD.String() {
+	if isFit(set.Models[p.newest(set)]) {
 		return fmt.Errorf("version %d, which runs, is a fitted model, and the file has none: publish a fit to the new configuration (--from; --force publishes what the file says)", p.newest(set))
 	}
 	return nil
