@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,11 +31,17 @@ func many(few, all int) int {
 	return few
 }
 
-// flood writes records as a producer with its own idea of batches does.
+// partitioned counts the records that a client has given to their partitions.
+type partitioned struct{ atomic.Int64 }
+
+func (p *partitioned) OnProduceRecordPartitioned(*kgo.Record, int32) { p.Add(1) }
+
+// flood writes records as a producer with its own idea of batches does: with a linger, as one.
 func (s *shop) flood(opts []kgo.Opt, rs ...*kgo.Record) {
 	s.t.Helper()
+	var given partitioned
 	cl, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(s.cfg.Kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(1 << 20),
+		kgo.WithHooks(&given), kgo.SeedBrokers(s.cfg.Kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(1 << 20),
 		kgo.BrokerMaxWriteBytes(1 << 29), kgo.ProducerBatchMaxBytes(1 << 28), kgo.ProducerLinger(0),
 	}, opts...)...)
 	if err != nil {
@@ -48,7 +55,9 @@ func (s *shop) flood(opts []kgo.Opt, rs ...*kgo.Record) {
 			}
 		})
 	}
-	if err := cl.Flush(s.t.Context()); err != nil || s.t.Failed() { // what lingers until here is one batch
+	// What lingers until here is one batch; a flush that finds records without a partition sends each as it gets one.
+	eventually(s.t, "the client to know the partitions", func() bool { return given.Load() == int64(len(rs)) })
+	if err := cl.Flush(s.t.Context()); err != nil || s.t.Failed() {
 		s.t.Fatal(err)
 	}
 	for _, r := range rs {
