@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,6 +235,9 @@ func (s *site) fences(t *testing.T) (stop func()) {
 					_, _, err = cl.ProducerID(t.Context())
 					cl.Close()
 				}
+				if t.Context().Err() != nil {
+					return
+				}
 				if err != nil {
 					t.Errorf("take the id of shard %d: %v", shard, err)
 				}
@@ -246,7 +250,9 @@ func (s *site) fences(t *testing.T) (stop func()) {
 			}
 		}
 	}()
-	return func() { close(ended); <-over }
+	stop = sync.OnceFunc(func() { close(ended); <-over })
+	t.Cleanup(stop)
+	return stop
 }
 
 // named holds that metrics which rules, runbooks and the variables of dashboards name are there.

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -24,11 +25,16 @@ func Committed(ctx context.Context, connect parameters.Connect, topic string, pa
 		if from >= 0 {
 			at = kgo.NewOffset().At(from)
 		}
-		cl, err := connect(
+		unpack, err := newUnpacker(64<<20, 128<<20) // for a batch what the client allows if nothing is said
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		cl, err := connect(append(unpack.within(),
 			kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: at}}),
 			kgo.KeepControlRecords(), // our position must pass them to reach the end
 			kgo.FetchMaxWait(500*time.Millisecond), kgo.FetchMaxBytes(8<<20),
-		)
+		)...)
 		if err != nil {
 			yield(nil, err)
 			return
@@ -38,7 +44,7 @@ func Committed(ctx context.Context, connect parameters.Connect, topic string, pa
 			step, cancel := context.WithTimeout(ctx, time.Minute) // bounded by progress: there may be much to read
 			fetched := cl.PollRecords(step, 10_000)
 			cancel()
-			if err := fetched.Err(); err != nil {
+			if err := fetched.Err(); err != nil && !errors.Is(err, errLeftOver) {
 				yield(nil, fmt.Errorf("read %s/%d at offset %d: %w", topic, partition, max(next, 0), err))
 				return
 			}

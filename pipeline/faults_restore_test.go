@@ -362,3 +362,35 @@ func TestTakenBackElsewhere(t *testing.T) {
 		t.Errorf("%d stores were set aside", n)
 	}
 }
+
+// TestRestoreManyAborted has a changelog with more of aborted transactions than one response may unpack to: of a part of it the client has
+// nothing to give.
+func TestRestoreManyAborted(t *testing.T) {
+	s := newShop(t)
+	s.buy("o1")
+	s.start()
+	s.read(0, 1)
+	s.stop()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.cluster.ListenAddrs()...), kgo.TransactionalID("aborted"), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.BrokerMaxWriteBytes(1<<29), kgo.ProducerBatchMaxBytes(1<<28), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 * unpackedBatches {
+		if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "shop.changelog", Value: make([]byte, 9000<<10)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cl.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
+	s.disk = vfs.NewMem()
+	s.buy("o2")
+	s.start()
+	s.read(0, 1)
+	s.unharmed(map[string]int{s.who[0]: 2, s.who[1]: 2})
+}

@@ -142,7 +142,7 @@ func TestBombs(t *testing.T) {
 		for _, r := range s.out(events.DeadLetters) {
 			h := headersOf(r)
 			got = append(got, h[events.TopicHeader]+"/"+h[events.PartitionHeader]+"@"+h[events.OffsetHeader]+"-"+h[events.LastOffsetHeader])
-			detail := fmt.Sprintf("the batch of the offsets %s to %s unpacks to more than %d bytes", h[events.OffsetHeader], h[events.LastOffsetHeader], 10<<20)
+			detail := fmt.Sprintf("the batch of the offsets %s to %s unpacks to more than %d bytes, or has too many records or headers", h[events.OffsetHeader], h[events.LastOffsetHeader], 10<<20)
 			if h[events.ReasonHeader] != "batch_too_large" || h[events.DetailHeader] != detail || r.Key != nil || r.Value != nil {
 				t.Errorf("%v %q %q", h, r.Key, r.Value)
 			}

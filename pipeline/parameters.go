@@ -66,6 +66,19 @@ func ModelOf(c config.Config) (m parameters.Model, err error) {
 	return m, nil
 }
 
+// ValueOf is what a configuration says of the value of customers. The model of spending is in no file: it comes with a fit.
+func ValueOf(c config.Config) (v parameters.Value, err error) {
+	rate, err := c.Value.AnnualRate.Millionths()
+	if err != nil {
+		return v, fmt.Errorf("value.annual_rate: %w", err)
+	}
+	margin, err := c.Value.Margin.Millionths()
+	if err != nil {
+		return v, fmt.Errorf("value.margin: %w", err)
+	}
+	return parameters.Value{Horizon: c.Value.HorizonDays, AnnualRate: float64(rate) / 1e6, Margin: float64(margin) / 1e6}, nil
+}
+
 // FirstSet is the set that a new application of a configuration begins with. It proves rules and model.
 func FirstSet(c config.Config) (*parameters.Set, error) {
 	rules, err := RulesOf(c)
@@ -144,18 +157,33 @@ func (p *Pipeline) Params() *state.Parameters {
 // Published is everything that is published, as far as it is known.
 func (p *Pipeline) Published() *parameters.Set { return p.tail.Current() }
 
+// modelBeside is the model of a configuration as far as it can be held against the one that runs: a fit is in no file, only what it is
+// judged by, and that churn is foreseen at all.
+func modelBeside(c config.Config, runs *parameters.Model) (parameters.Model, error) {
+	file, err := ModelOf(c)
+	if err != nil || !runs.Fitted() || file.Method == state.NoChurn.String() {
+		return file, err
+	}
+	fit := *runs
+	fit.Horizon, fit.Bands, fit.Hysteresis, fit.Jump = file.Horizon, file.Bands, file.Hysteresis, file.Jump
+	if runs.Value != nil {
+		v, err := ValueOf(c)
+		if err != nil {
+			return file, err
+		}
+		v.P, v.Q, v.Gamma = runs.Value.P, runs.Value.Q, runs.Value.Gamma
+		fit.Value = &v
+	}
+	return fit, nil
+}
+
 // compareFile says, once per version, that the file of this process has other rules or another model than those that
 // are published, which count.
 func (p *Pipeline) compareFile(set *parameters.Set) {
 	rules, err := RulesOf(p.cfg)
-	model, err2 := ModelOf(p.cfg)
+	model, err2 := modelBeside(p.cfg, set.Models[set.Newest.Model])
 	if err != nil || err2 != nil {
 		return // New has proved both
-	}
-	if runs := set.Models[set.Newest.Model]; runs != nil && runs.Origin != nil { // a fit is in no file, only what it is judged by
-		fit := *runs
-		fit.Horizon, fit.Bands, fit.Hysteresis, fit.Jump = model.Horizon, model.Bands, model.Hysteresis, model.Jump
-		model = fit
 	}
 	for _, f := range []struct {
 		family  string

@@ -34,7 +34,7 @@ var reasons = []struct {
 	when string
 }{
 	{tooLarge, "the value is longer than `limits.max_record_bytes`"},
-	{batchTooLarge, "a packed batch unpacks to more than `cycle.fetch_buffer` and twice `limits.max_record_bytes`: one letter for all its records, without key and value; `asiduo-last-offset` says where it ends"},
+	{batchTooLarge, "a packed batch unpacks to more than `cycle.fetch_buffer` and twice `limits.max_record_bytes`, or to hundreds of thousands of records or headers: one letter for all its records, without key and value; `asiduo-last-offset` says where it ends"},
 	{undecodable, "no value, or not one JSON object"},
 	{missingField, "a required field is absent or null"},
 	{emptyOrderID, "`order_id` is empty"},

@@ -225,21 +225,20 @@ func (s *shard) open() (err error) {
 	} else if !bare {
 		return fmt.Errorf("%w: it has records and no mark, its restore has not come to a checkpoint", errDiverged)
 	}
-	unpack, err := newUnpacker(p.cfg)
+	unpack, err := newUnpacker(maxBatchBytes(p.cfg), unpackedBatches*maxBatchBytes(p.cfg))
 	if err != nil {
 		return err
 	}
 	c := p.cfg.Cycle
-	if s.cl, err = p.client(
+	if s.cl, err = p.client(append(unpack.within(),
 		kgo.TransactionalID(transactionalID(p.cfg.App, s.id)),
 		kgo.TransactionTimeout(c.TransactionTimeout.Std()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{changelogTopic(p.cfg.App): {s.id: from}}),
 		kgo.KeepControlRecords(), // our position must pass them to reach the end
 		kgo.FetchMaxBytes(int32(c.FetchBuffer.Bytes())), kgo.FetchMaxPartitionBytes(int32(min(c.FetchBuffer.Bytes()/2, 2<<20))),
-		kgo.MaxConcurrentFetches(1), kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.WithDecompressor(unpack), kgo.WithHooks(unpack),
+		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.ProducerBatchMaxBytesFn(p.batchLimit), kgo.MaxBufferedRecords(1<<20), kgo.ProducerLinger(50*time.Millisecond), // flushed at the end of each cycle
-	); err != nil {
+	)...); err != nil {
 		return err
 	}
 	s.adm = kadm.NewClient(s.cl)

@@ -174,10 +174,10 @@ func leaves(changelog []*kgo.Record, at place, from, to int64) bool {
 }
 
 // grow adds partitions to an input, to another multiple of the shards, whatever else goes on.
-func (w *world) grow(topic string) {
+func (w *world) grow(topic string) bool {
 	w.t.Helper()
 	if w.partitions[topic] != w.c.Partitions {
-		return
+		return false
 	}
 	n := w.partitions[topic] + w.cfg.Shards*(1+w.rng.Int32N(3))
 	w.note("%s gets %d partitions", topic, n)
@@ -190,6 +190,7 @@ func (w *world) grow(topic string) {
 	w.partitions[topic] = n
 	w.reconnect()
 	w.hit("partitions added")
+	return true
 }
 
 // peace takes the end of the log away, in some seeds, for when nothing goes wrong any more.
@@ -210,13 +211,16 @@ func (w *world) growInPeace(rest []oracle.Record) {
 	w.reach(rest)
 	w.heal()
 	w.read()
+	grown := false
 	for _, topic := range pipeline.InputTopics(w.cfg) {
-		w.grow(topic)
+		grown = w.grow(topic) || grown
 	}
 	w.write(rest)
 	w.endOpen()
 	w.read()
-	w.hit("partitions added in peace")
+	if grown {
+		w.hit("partitions added in peace")
+	}
 }
 
 // placed is the partition that a record is to go to. A customer whose records may wait in another one stays there, as with a

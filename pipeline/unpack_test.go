@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,10 +20,11 @@ import (
 func packed(t *testing.T, records, size int) []byte {
 	t.Helper()
 	one := append(binary.AppendVarint(nil, int64(max(size, 6))), make([]byte, max(size, 6))...)
-	var all []byte
-	for range records {
-		all = append(all, one...)
-	}
+	return pack(t, bytes.Repeat(one, records))
+}
+
+func pack(t *testing.T, all []byte) []byte {
+	t.Helper()
 	c, err := kgo.DefaultCompressor(kgo.ZstdCompression())
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +40,7 @@ func packed(t *testing.T, records, size int) []byte {
 // TestUnpacker holds what of a response is unpacked: all of an ordinary one, of others as much as the bound allows, and at least one batch.
 func TestUnpacker(t *testing.T) {
 	cfg := config.Default()
-	u, err := newUnpacker(cfg)
+	u, err := newUnpacker(maxBatchBytes(cfg), unpackedBatches*maxBatchBytes(cfg))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,15 +72,66 @@ func TestUnpacker(t *testing.T) {
 			t.Errorf("%d of 100 small batches are unpacked", n)
 		}
 	}
-	for name, b := range map[string][]byte{"bytes": packed(t, 1, batch), "records": many} {
+	for name, b := range map[string][]byte{"bytes": packed(t, 1, batch), "records": many, "headers": pack(t, record(batch/3))} {
 		if _, err := u.Decompress(b, kgo.CodecZstd); !errors.Is(err, kgo.ErrMaxDecompress) {
 			t.Errorf("too many %s: %v", name, err)
 		}
 	}
 	for _, b := range [][]byte{nil, {1}, {2}, {4, 0}, binary.AppendVarint(nil, 1<<62)} {
-		if n := recordsIn(b); n != 0 {
-			t.Errorf("%d records in %v", n, b)
+		if n := besides(b); n != 0 {
+			t.Errorf("%d bytes for what is no record, %v", n, b)
 		}
+	}
+	// Attributes, two numbers, no key, no value: then headers, of which no more are made room for than there are bytes.
+	for _, b := range [][]byte{{}, {0}, {0, 0}, {0, 0, 0}, {0, 0, 0, 1}, {0, 0, 0, 1, 1}, {0, 0, 0, 1, 1, 0}, {0, 0, 0, 1, 1, 1}, {0, 0, 0, 1, 1, 200, 200}, {0, 0, 0, 100, 1}} {
+		if n := headersOfRecord(b); n != 0 {
+			t.Errorf("%d headers of %v", n, b)
+		}
+	}
+	if n := headersOfRecord([]byte{0, 0, 0, 2, 'k', 4, 'v', 'v', 8, 0, 0, 0}); n != 3 {
+		t.Errorf("room for %d headers in three bytes", n)
+	}
+}
+
+// record is one without key and value, with so many headers of nothing.
+func record(headers int) []byte {
+	r := binary.AppendVarint([]byte{0, 0, 0, 1, 1}, int64(headers))
+	r = append(r, make([]byte, 2*headers)...)
+	return append(binary.AppendVarint(nil, int64(len(r))), r...)
+}
+
+// TestTurns has two inputs with far more than one response may unpack to, each: both go on, neither waits for the other's end.
+func TestTurns(t *testing.T) {
+	s := newShop(t)
+	inputs := []string{"purchases", "interactions"}
+	from := map[string]map[int32]kgo.Offset{}
+	for _, topic := range inputs {
+		for range 30 {
+			s.flood([]kgo.Opt{kgo.ProducerBatchCompression(kgo.ZstdCompression())}, &kgo.Record{Topic: topic, Value: make([]byte, 9000<<10)})
+		}
+		from[topic] = map[int32]kgo.Offset{0: kgo.NewOffset().At(0)}
+	}
+	unpack, err := newUnpacker(maxBatchBytes(s.cfg), unpackedBatches*maxBatchBytes(s.cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl, err := kgo.NewClient(append(unpack.within(), kgo.SeedBrokers(s.cfg.Kafka.Brokers...), kgo.ConsumePartitions(from))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	seen := map[string]int{}
+	for seen[inputs[0]] == 0 || seen[inputs[1]] == 0 {
+		fetched := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			t.Fatal(ctx.Err())
+		}
+		fetched.EachRecord(func(r *kgo.Record) { seen[r.Topic]++ })
+	}
+	if seen[inputs[0]] == 30 || seen[inputs[1]] == 30 {
+		t.Errorf("one waited for all of the other: %v", seen)
 	}
 }
 

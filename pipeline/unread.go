@@ -36,11 +36,7 @@ func (s *shard) skip(b *kgo.ErrDecompressTooLarge) {
 	first, last := max(b.Offset, next[b.Partition]), b.NextOffset-1
 	next[b.Partition], s.epochs[b.Topic][b.Partition] = b.NextOffset, b.Epoch
 	c.consumed++
-	most := maxBatchBytes(s.p.cfg)
-	bad := rejectf(batchTooLarge, "the batch of the offsets %d to %d unpacks to more than %d bytes", first, last, most)
-	if n := last - first + 1; n*recordBytes > int64(unpackedBatches-1)*int64(most) {
-		bad = rejectf(batchTooLarge, "the batch of the offsets %d to %d has too many records", first, last)
-	}
+	bad := rejectf(batchTooLarge, "the batch of the offsets %d to %d unpacks to more than %d bytes, or has too many records or headers", first, last, maxBatchBytes(s.p.cfg))
 	s.p.log.Warn("a batch is skipped: see the dead letters", "shard", s.id, "topic", b.Topic, "partition", b.Partition, "why", bad.detail)
 	s.send(s.adopted.enc.DeadLetter(&events.Rejected{
 		Topic: b.Topic, Partition: b.Partition, Offset: first, LastOffset: last, Timestamp: -1, Reason: string(bad.reason), Detail: bad.detail,

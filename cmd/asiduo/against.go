@@ -75,16 +75,11 @@ func unheld(f *fit.File, runs *parameters.Model) string {
 	return "fit with --against"
 }
 
-// isFit says whether a published model is one that fit has made, not the parameters of a file.
-func isFit(m *parameters.Model) bool {
-	return m != nil && m.Method == state.ByMBGNBD.String() && m.Origin != nil
-}
-
 // holdAgainst refuses a fit that is worse than the version that runs, or of which nobody knows, where a model of the same kind runs.
 func holdAgainst(f *fit.File, runs *parameters.Model, newest uint32, force bool) (said string, err error) {
 	a := f.Against
 	switch {
-	case !f.Churn.Usable() && isFit(runs) && !force:
+	case !f.Churn.Usable() && runs.Fitted() && !force:
 		return "", fmt.Errorf("--from: version %d, which runs, is a fitted model, and these data do not carry one (--force publishes the heuristic)", newest)
 	case a == nil && runs != nil && runs.Method == state.ByMBGNBD.String() && f.Churn.Usable() && !force:
 		return "", fmt.Errorf("--from: it was not held against version %d of the model, which runs: %s (--force publishes it untried)", newest, unheld(f, runs))

@@ -236,6 +236,21 @@ func TestDoctorOfMissingKeys(t *testing.T) {
 	finds(t, file, "partitioner", "fault", `of the last 1 records 1 have no key: such a record becomes a dead letter \(key_mismatch\)`, "key the inputs by customer id")
 }
 
+// TestDoctorOfBombs: it does not unpack what the pipeline skips, and does not take it for a lack of rights.
+func TestDoctorOfBombs(t *testing.T) {
+	w := newTown(t)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.broker), kgo.BrokerMaxWriteBytes(1<<28), kgo.ProducerBatchMaxBytes(1<<27), kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "purchases", Key: []byte("c1"), Value: make([]byte, 65<<20)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	finds(t, configFile(t, w.broker, ""), "partitioner", "warning", `the inputs cannot be read: read purchases/\d at offset 0: .*decompresses to more than .*`,
+		`find who produces such batches: run skips them, with a dead letter \(batch_too_large\), and goes on`)
+}
+
 // TestDoctorOfReplicas looks at brokers that keep too few copies, are behind, or are not there.
 func TestDoctorOfReplicas(t *testing.T) {
 	three := func(replicas string) (cluster *kfake.Cluster, file string) {

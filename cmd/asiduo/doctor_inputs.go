@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/pipeline"
 )
@@ -48,7 +50,7 @@ func (d *doctor) partitioner(ctx context.Context) {
 		}
 	})
 	if bad != nil {
-		d.warn("partitioner", "let this user read the inputs", "the inputs cannot be read: %v", bad)
+		d.warn("partitioner", toRead(bad), "the inputs cannot be read: %v", bad)
 		return
 	}
 	if keyless > 0 {
@@ -149,11 +151,19 @@ func (d *doctor) retention(ctx context.Context, gone map[located]bool) {
 	d.quiet(n, "retention", "%d records are not yet read, and none is close to its deletion", behind)
 }
 
+// toRead is what to do about an input that cannot be read.
+func toRead(err error) string {
+	if _, ok := errors.AsType[*kgo.ErrDecompressTooLarge](err); ok {
+		return "find who produces such batches: run skips them, with a dead letter (batch_too_large), and goes on"
+	}
+	return "let this user read the inputs"
+}
+
 // headroom says how long the oldest record that is not yet read will still be there.
 func (d *doctor) headroom(ctx context.Context, topic string, partition int32, next, end int64, retention time.Duration) {
 	for r, err := range pipeline.Committed(ctx, d.connect, topic, partition, next, end) {
 		if err != nil {
-			d.warn("retention", "let this user read the inputs", "%v", err)
+			d.warn("retention", toRead(err), "%v", err)
 			return
 		}
 		left := (retention - time.Since(r.Timestamp)).Round(time.Second)

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/asiduo/asiduo/config"
+	"github.com/asiduo/asiduo/pipeline"
 	"github.com/asiduo/asiduo/pipeline/parameters"
 	"github.com/asiduo/asiduo/state/model/fit"
 )
@@ -78,22 +79,16 @@ func useSpending(m *parameters.Model, s *fit.SpendModel, cfg config.Config, out 
 		_, err := fmt.Fprintf(out, "no customer value: %s\n", why)
 		return err
 	}
-	rate, err := cfg.Value.AnnualRate.Millionths()
-	if err != nil {
-		return err
-	}
-	margin, err := cfg.Value.Margin.Millionths()
-	if err != nil {
-		return err
-	}
 	g, err := s.Model()
 	if err != nil {
 		return err
 	}
-	m.Value = &parameters.Value{
-		P: g.P, Q: g.Q, Gamma: g.Gamma * math.Pow10(cfg.Digits()),
-		Horizon: cfg.Value.HorizonDays, AnnualRate: float64(rate) / 1e6, Margin: float64(margin) / 1e6,
+	v, err := pipeline.ValueOf(cfg)
+	if err != nil {
+		return err
 	}
+	v.P, v.Q, v.Gamma = g.P, g.Q, g.Gamma*math.Pow10(cfg.Digits())
+	m.Value = &v
 	_, err = fmt.Fprintf(out, "customer value over %d days, discounted by %s a year, margin %s\n", m.Value.Horizon, cfg.Value.AnnualRate, cfg.Value.Margin)
 	return err
 }

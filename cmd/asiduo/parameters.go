@@ -310,7 +310,7 @@ func (p *publishing) propose(ctx context.Context, cfg config.Config, about param
 		}
 		fmt.Fprintln(out, said)
 	}
-	if err := p.keepFitted(set, c); err != nil {
+	if err := p.keepFitted(set, c, out); err != nil {
 		return nil, nil, err
 	}
 	if p.recency == "auto" {
@@ -338,12 +338,16 @@ func (p *publishing) propose(ctx context.Context, cfg config.Config, about param
 }
 
 // keepFitted refuses to put what a file says in the place of a fitted model, with which its calibration, percentiles and value would go.
-func (p *publishing) keepFitted(set *parameters.Set, c *pipeline.Candidate) error {
-	if c.Model == nil || p.from != "" || p.force || p.dry {
+func (p *publishing) keepFitted(set *parameters.Set, c *pipeline.Candidate, out io.Writer) error {
+	if c.Model == nil || p.from != "" || p.force {
 		return nil
 	}
-	if isFit(set.Models[p.newest(set)]) {
-		return fmt.Errorf("version %d, which runs, is a fitted model, and the file has none: publish a fit to the new configuration (--from; --force publishes what the file says)", p.newest(set))
+	if set.Models[p.newest(set)].Fitted() {
+		err := fmt.Errorf("version %d, which runs, is a fitted model, and the file has none: publish a fit to the new configuration (--from; --force publishes what the file says)", p.newest(set))
+		if !p.dry {
+			return err
+		}
+		fmt.Fprintln(out, "this would be refused:", err)
 	}
 	return nil
 }

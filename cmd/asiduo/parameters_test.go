@@ -141,7 +141,7 @@ func TestPublish(t *testing.T) {
 	refused(t, exitFailed, "version 4 of the model: nothing to publish: the newest version says the same", "model", "publish", "-c", heuristic, "--from", enough, "--yes")
 	const inPlace = "version 4, which runs, is a fitted model, and the file has none: publish a fit to the new configuration (--from; --force publishes what the file says)"
 	refused(t, exitFailed, inPlace, "model", "publish", "-c", otherHorizon, "--yes")
-	want(command(t, "model", "publish", "-c", otherHorizon, "--dry-run"), "8 customers in 4 of 4 shards")
+	want(command(t, "model", "publish", "-c", otherHorizon, "--dry-run"), "this would be refused: "+inPlace, "8 customers in 4 of 4 shards")
 	want(command(t, "model", "publish", "-c", otherHorizon, "--force", "--dry-run"), "8 customers in 4 of 4 shards")
 	unheld := learn("mbg_nbd", "1998-03-31")
 	refused(t, exitFailed, "--from: it was not held against version 4 of the model, which runs: fit with --against (--force publishes it untried)", "model", "publish", "-c", heuristic, "--from", unheld, "--yes")

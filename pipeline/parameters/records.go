@@ -305,6 +305,11 @@ func (r *Rules) Same(o *Rules) bool {
 	return reflect.DeepEqual(a, b)
 }
 
+// Fitted says whether a published model is one that fit has made, not the parameters of a file, or the heuristic for want of data.
+func (m *Model) Fitted() bool {
+	return m != nil && m.Method == state.ByMBGNBD.String() && m.Origin != nil
+}
+
 // Same says whether two versions of the model mean the same, wherever they are from.
 func (m *Model) Same(o *Model) bool {
 	a, b := *m, *o
