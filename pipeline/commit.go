@@ -113,9 +113,7 @@ func (s *shard) commit(ctx context.Context) error {
 	s.mark, s.part = mark, false
 	s.adopted.news, s.adopted.extract = false, nil
 	s.people.recount(o)
-	for key, value := range o.changed() {
-		o.cache.put(key, value)
-	}
+	o.committed()
 	s.phase(ctx, "store", began)
 	s.p.metrics.cycle(ctx, s.id, c)
 	s.confessed()

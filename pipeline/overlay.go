@@ -11,6 +11,7 @@ import (
 // entry is a customer as the running cycle has left it: encoded bytes, empty where nothing is known.
 type entry struct {
 	id           string
+	is           *stored // before the cycle
 	customer     []byte
 	interactions []byte
 	was          state.Instant // when silence was due before the cycle
@@ -19,10 +20,8 @@ type entry struct {
 	loaded       bool          // interactions have been read
 	newCustomer  bool          // customer differs from the store
 	newInteracts bool          // interactions differ from the store
-	unknown      bool          // nothing is stored under the customer's key
 
-	counted population.Member // what the customer counts as before the cycle
-	counts  population.Member // what it counts as now
+	counts population.Member // what the customer counts as now, if newCustomer
 }
 
 // overlay is what the running cycle has changed, in the order in which customers were first touched. It dies with the
@@ -35,10 +34,13 @@ type overlay struct {
 	spare   []*entry // entries of former cycles, for their buffers
 	bytes   int
 	key     []byte
+
+	interactions bool // somebody has some, in the store or here; else nobody's are looked for
 }
 
-func newOverlay(s *store.Store, cache *hotCache) *overlay {
-	return &overlay{store: s, cache: cache, entries: map[string]*entry{}}
+func newOverlay(s *store.Store, cache *hotCache) (*overlay, error) {
+	some, err := s.Interactions()
+	return &overlay{store: s, cache: cache, entries: map[string]*entry{}, interactions: some}, err
 }
 
 // reset forgets the cycle and keeps buffers of ordinary size.
@@ -58,46 +60,56 @@ func (o *overlay) customer(id string, c *state.Customer) (*entry, error) {
 	if e, ok := o.entries[id]; ok {
 		return e, decode(e.customer, c)
 	}
-	e := o.fresh(id)
+	is := o.cache.get(id)
+	if is != nil {
+		return o.enter(id, is, c)
+	}
+	is = &stored{}
 	o.key = store.CustomerKey(o.key[:0], id)
 	var err error
-	if e.customer, err = o.read(e.customer); err != nil {
+	if is.customer, _, err = o.store.Get(o.key, nil); err != nil {
 		return nil, err
 	}
-	if err := decode(e.customer, c); err != nil {
-		return nil, err
+	e, err := o.enter(id, is, c)
+	if err == nil {
+		o.cache.add(id, is)
 	}
-	o.add(e, c)
-	return e, nil
+	return e, err
 }
 
 // has says whether a customer has been touched.
 func (o *overlay) has(id string) bool { return o.entries[id] != nil }
 
-// enter makes the entry of a customer who was not touched yet, from the stored bytes b, which c is decoded from.
-func (o *overlay) enter(id string, b []byte, c *state.Customer) *entry {
-	e := o.fresh(id)
-	e.customer = append(e.customer, b...)
-	o.add(e, c)
-	return e
+// met is the entry of a customer who was not touched yet, whom the store has shown as b and c is decoded from. Nobody is hot for that.
+func (o *overlay) met(id string, b []byte, c *state.Customer) (*entry, error) {
+	is := o.cache.get(id)
+	if is == nil {
+		is = &stored{customer: append([]byte(nil), b...)}
+	}
+	return o.enter(id, is, c)
 }
 
-func (o *overlay) fresh(id string) *entry {
+// enter makes the entry of a customer who was not touched yet, and decodes the customer into c.
+func (o *overlay) enter(id string, is *stored, c *state.Customer) (*entry, error) {
+	if err := decode(is.customer, c); err != nil {
+		return nil, err
+	}
+	if is.counted == nil {
+		is.counted = c.Member(make(population.Member, 0, len(c.Orders)+2)) // and the next order
+	}
 	e := &entry{}
 	if n := len(o.spare); n > 0 {
 		e = o.spare[n-1]
 		o.spare = o.spare[:n-1]
 	}
-	*e = entry{id: id, customer: e.customer[:0], interactions: e.interactions[:0], counted: e.counted[:0], counts: e.counts[:0]}
-	return e
-}
-
-func (o *overlay) add(e *entry, c *state.Customer) {
-	e.was, e.due, e.unknown = c.Due, c.Due, len(e.customer) == 0
-	e.counted = c.Member(e.counted)
-	o.entries[e.id] = e
+	*e = entry{
+		id: id, is: is, customer: append(e.customer[:0], is.customer...), interactions: e.interactions[:0], was: c.Due, due: c.Due,
+		counts: e.counts[:0],
+	}
+	o.entries[id] = e
 	o.order = append(o.order, e)
-	o.bytes += len(e.customer) + len(e.id) + 128
+	o.bytes += len(e.customer) + len(id) + 128
+	return e, nil
 }
 
 func decode(b []byte, c *state.Customer) error {
@@ -111,11 +123,16 @@ func decode(b []byte, c *state.Customer) error {
 // withInteractions decodes the entry's interactions into n, read if need be; false if there are none.
 func (o *overlay) withInteractions(e *entry, n *state.Interactions) (bool, error) {
 	if !e.loaded {
-		o.key = store.InteractionsKey(o.key[:0], e.id)
-		var err error
-		if e.interactions, err = o.read(e.interactions); err != nil {
-			return false, err
+		if !e.is.loaded && o.interactions {
+			o.key = store.InteractionsKey(o.key[:0], e.id)
+			var err error
+			if e.is.interactions, _, err = o.store.Get(o.key, nil); err != nil {
+				return false, err
+			}
+			o.cache.grew(e.is, cap(e.is.interactions))
 		}
+		e.is.loaded = true
+		e.interactions = append(e.interactions, e.is.interactions...)
 		e.loaded = true
 		o.bytes += len(e.interactions)
 	}
@@ -124,18 +141,6 @@ func (o *overlay) withInteractions(e *entry, n *state.Interactions) (bool, error
 		return false, nil
 	}
 	return true, n.Decode(e.interactions)
-}
-
-// read appends the committed bytes under o.key.
-func (o *overlay) read(b []byte) ([]byte, error) {
-	if v, ok := o.cache.get(o.key); ok {
-		return append(b, v...), nil
-	}
-	b, _, err := o.store.Get(o.key, b)
-	if err == nil {
-		o.cache.put(o.key, b)
-	}
-	return b, err
 }
 
 // keep takes the customer as it is now.
@@ -151,7 +156,7 @@ func (o *overlay) keep(e *entry, c *state.Customer) {
 func (o *overlay) keepInteractions(e *entry, n *state.Interactions) {
 	o.bytes -= len(e.interactions)
 	e.interactions = n.AppendTo(e.interactions[:0])
-	e.newInteracts = true
+	e.newInteracts, o.interactions = true, true
 	o.bytes += len(e.interactions)
 }
 
@@ -180,49 +185,18 @@ func (o *overlay) changed() iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// hotCache holds encoded bytes of committed records of recently used customers, at most about limit bytes. It has two
-// generations: what was not used while one of them filled up is forgotten.
-type hotCache struct {
-	limit      int
-	young, old map[string][]byte
-	bytes      int // of the young generation
-}
-
-const cacheOverhead = 96 // of a map entry, its key and its slice
-
-func newHotCache(limit int64) *hotCache {
-	return &hotCache{limit: int(limit), young: map[string][]byte{}}
-}
-
-func (c *hotCache) get(key []byte) ([]byte, bool) {
-	if v, ok := c.young[string(key)]; ok {
-		return v, true
-	}
-	v, ok := c.old[string(key)]
-	if ok {
-		delete(c.old, string(key))
-		c.insert(string(key), v)
-	}
-	return v, ok
-}
-
-// put keeps a copy of value, in the buffer of the former one where it fits.
-func (c *hotCache) put(key, value []byte) {
-	if v, ok := c.young[string(key)]; ok && len(value) <= cap(v) {
-		c.bytes += len(value) - len(v)
-		c.young[string(key)] = append(v[:0], value...)
-		return
-	}
-	delete(c.old, string(key))
-	c.insert(string(key), append([]byte(nil), value...))
-}
-
-func (c *hotCache) insert(key string, v []byte) {
-	if was, ok := c.young[key]; ok {
-		c.bytes -= len(key) + len(was) + cacheOverhead
-	}
-	c.young[key] = v
-	if c.bytes += len(key) + len(v) + cacheOverhead; c.bytes > c.limit/2 {
-		c.old, c.young, c.bytes = c.young, map[string][]byte{}, 0
+// committed makes what the cycle has changed what is stored.
+func (o *overlay) committed() {
+	for _, e := range o.order {
+		before := e.is.size()
+		if e.newCustomer {
+			e.is.customer = append(e.is.customer[:0], e.customer...)
+			e.is.counted = append(e.is.counted[:0], e.counts...)
+		}
+		if e.newInteracts {
+			e.is.interactions = append(e.is.interactions[:0], e.interactions...)
+			e.is.loaded = true
+		}
+		o.cache.grew(e.is, e.is.size()-before)
 	}
 }

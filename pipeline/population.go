@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -88,9 +89,11 @@ func (h *people) recount(o *overlay) {
 		if !e.newCustomer {
 			continue
 		}
-		h.count.Add(e.counted, -1)
-		h.count.Add(e.counts, 1)
-		if e.unknown {
+		if !slices.Equal(e.is.counted, e.counts) {
+			h.count.Add(e.is.counted, -1)
+			h.count.Add(e.counts, 1)
+		}
+		if len(e.is.customer) == 0 {
 			h.number++
 		}
 	}

@@ -298,7 +298,9 @@ func (s *shard) resume(ctx context.Context, asked map[partitionID]bool) error {
 	if s.place, err = NewPartitioner(p.cfg.Inputs.Partitioner); err != nil {
 		return err
 	}
-	s.overlay = newOverlay(s.store, newHotCache(p.cfg.State.HotCache.Bytes()/int64(p.Shards())))
+	if s.overlay, err = newOverlay(s.store, newHotCache(p.cfg.State.HotCache.Bytes()/int64(p.Shards()))); err != nil {
+		return err
+	}
 	s.silence.played = s.mark.Horizon
 	if err := s.beginCount(); err != nil {
 		return err

@@ -64,8 +64,9 @@ func (s *shard) sweep(id string, b []byte) error {
 	if !s.moved() {
 		return nil
 	}
-	if err := c.before.Decode(b); err != nil {
+	e, err := s.overlay.met(id, b, &c.before)
+	if err != nil {
 		return err
 	}
-	return s.keep(s.overlay.enter(id, b, &c.before))
+	return s.keep(e)
 }

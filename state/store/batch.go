@@ -33,6 +33,7 @@ func (b *Batch) Arm(at state.Instant, id string) error {
 	if at == state.Never {
 		return nil
 	}
+	b.s.earliest = min(b.s.earliest, at)
 	b.key = TimerKey(b.key[:0], at, id)
 	return b.b.Set(b.key, nil, nil)
 }

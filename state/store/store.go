@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/asiduo/asiduo/state"
@@ -127,6 +128,10 @@ type Store struct {
 	views   map[*View]struct{}     // that are not closed; guarded by viewing
 	trouble *atomic.Bool           // the database cannot write in the background
 	broken  *atomic.Pointer[error] // what the database has found corrupt, perhaps in the background
+
+	// No timer is earlier. Those that have come up lie before it, deleted, until they are compacted away: who began with them would
+	// pass over all of them each time.
+	earliest state.Instant
 }
 
 // Open opens the database in dir, making it if there is none.
@@ -136,6 +141,9 @@ func Open(dir string, o Options) (*Store, error) {
 		FS: files, Cache: o.Cache, MemTableSize: o.Memtable, DisableWAL: true, ReadOnly: o.ReadOnly,
 		FormatMajorVersion: pebble.FormatTableFormatV6, Logger: panicLogger{},
 		EventListener: &pebble.EventListener{},
+	}
+	for i := range opts.Levels { // newcomers, and interactions of those without any, are looked for in vain
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	trouble := &atomic.Bool{}
@@ -253,18 +261,28 @@ func (s *Store) Whole() (bool, error) {
 }
 
 // Bare says whether the store holds no customers and no interactions.
-func (s *Store) Bare() (bare bool, err error) {
-	for _, prefix := range []byte{customerPrefix, interactionPrefix} {
-		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
-		if err != nil {
-			return false, fmt.Errorf("scan store: %w", err)
-		}
-		some := it.First()
-		if err := errors.Join(it.Error(), it.Close()); err != nil || some {
-			return false, err
-		}
+func (s *Store) Bare() (bool, error) {
+	customers, err := s.some(customerPrefix)
+	if err != nil || customers {
+		return false, err
 	}
-	return true, nil
+	interactions, err := s.Interactions()
+	return !interactions, err
+}
+
+// Interactions says whether the store holds those of anybody.
+func (s *Store) Interactions() (bool, error) { return s.some(interactionPrefix) }
+
+func (s *Store) some(prefix byte) (bool, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
+	if err != nil {
+		return false, fmt.Errorf("scan store: %w", err)
+	}
+	some := it.First()
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return false, fmt.Errorf("scan store: %w", err)
+	}
+	return some, nil
 }
 
 // Get appends the value of key to b.
@@ -314,15 +332,22 @@ type Timer struct {
 
 // Due appends the earliest timers up to and including the instant until, at most n of them.
 func (s *Store) Due(until state.Instant, n int, ts []Timer) (_ []Timer, err error) {
+	if until < s.earliest {
+		return ts, nil
+	}
 	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: []byte{timerPrefix},
+		LowerBound: TimerKey(nil, s.earliest, "")[:9],
 		UpperBound: TimerKey(nil, until+1, "")[:9],
 	})
 	if err != nil {
 		return ts, fmt.Errorf("read timers: %w", err)
 	}
 	defer closeInto(it, &err)
-	for ok := it.First(); ok && n > 0; ok = it.Next() {
+	ok, earliest := it.First(), until+1
+	if ok {
+		earliest, _ = timerOf(it.Key())
+	}
+	for ; ok && n > 0; ok = it.Next() {
 		at, id := timerOf(it.Key())
 		ts = append(ts, Timer{at, id})
 		n--
@@ -330,6 +355,7 @@ func (s *Store) Due(until state.Instant, n int, ts []Timer) (_ []Timer, err erro
 	if err := it.Error(); err != nil {
 		return ts, fmt.Errorf("read timers: %w", err)
 	}
+	s.earliest = earliest
 	return ts, nil
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"reflect"
 	"slices"
@@ -170,6 +171,47 @@ func TestDue(t *testing.T) {
 	if err != nil || !slices.Equal(got, slices.Concat(want[1:4], want[5:])) {
 		t.Errorf("after two were disarmed: %v; %v", got, err)
 	}
+}
+
+// TestDueOfASet arms, disarms and asks in any order; what is due is as in a plain set.
+func TestDueOfASet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := openForRapid(t)
+		defer func() {
+			if err := s.Close(false); err != nil {
+				t.Fatal(err)
+			}
+		}()
+		armed := map[Timer]bool{}
+		timer := rapid.Custom(func(t *rapid.T) Timer {
+			return Timer{state.Instant(rapid.IntRange(0, 30).Draw(t, "at")), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "id")}
+		})
+		t.Repeat(map[string]func(*rapid.T){
+			"arm": func(t *rapid.T) {
+				x := timer.Draw(t, "timer")
+				armed[x] = true
+				write(t, s, func(b *Batch) error { return b.Arm(x.At, x.ID) })
+			},
+			"disarm": func(t *rapid.T) {
+				x := timer.Draw(t, "timer")
+				delete(armed, x)
+				write(t, s, func(b *Batch) error { return b.Disarm(x) })
+			},
+			"": func(t *rapid.T) {
+				until, n := state.Instant(rapid.IntRange(0, 31).Draw(t, "until")), rapid.IntRange(0, 4).Draw(t, "most")
+				var want []Timer
+				for x := range armed {
+					if x.At <= until {
+						want = append(want, x)
+					}
+				}
+				slices.SortFunc(want, func(a, b Timer) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.ID, b.ID)) })
+				if got, err := s.Due(until, n, nil); err != nil || !slices.Equal(got, want[:min(n, len(want))]) {
+					t.Fatalf("due until %d, at most %d: %v of %v; %v", until, n, got, want, err)
+				}
+			},
+		})
+	})
 }
 
 func TestTimersInOrder(t *testing.T) {
