@@ -145,7 +145,7 @@ func whyOf(bad *reject) reason {
 // this cycle or of another.
 func TestCycleWork(t *testing.T) {
 	s := newShop(t)
-	const n = 20_000
+	const n = 30_000
 	s.cfg.Limits.OrdersPerCustomer, s.cfg.Cycle.Records, s.cfg.Cycle.Bytes = 10, n, 64<<20
 	var once sync.Once
 	measured := make(chan struct{})
