@@ -8,7 +8,7 @@ type stored struct {
 	interactions []byte
 	loaded       bool              // interactions have been read
 	counted      population.Member // what the customer counts as
-	generation   int               // of the cache, in which it was last used
+	generation   int               // of the cache, in which it was last used; 0: it is in none
 }
 
 func (s *stored) size() int {
@@ -27,7 +27,7 @@ type hotCache struct {
 const cacheOverhead = 192 // of a map entry, its key, what it points to, and small allocations
 
 func newHotCache(limit int64) *hotCache {
-	return &hotCache{limit: int(limit), young: map[string]*stored{}, old: map[string]*stored{}}
+	return &hotCache{generation: 1, limit: int(limit), young: map[string]*stored{}, old: map[string]*stored{}}
 }
 
 // get is a customer, nil if it is not hot.

@@ -47,6 +47,7 @@ func newOverlay(s *store.Store, cache *hotCache) (*overlay, error) {
 func (o *overlay) reset() {
 	for _, e := range o.order {
 		if cap(e.customer)+cap(e.interactions) <= 4096 && len(o.spare) < 8192 {
+			e.is = nil // or it keeps what the cache has forgotten
 			o.spare = append(o.spare, e)
 		}
 	}
@@ -108,7 +109,7 @@ func (o *overlay) enter(id string, is *stored, c *state.Customer) (*entry, error
 	}
 	o.entries[id] = e
 	o.order = append(o.order, e)
-	o.bytes += len(e.customer) + len(id) + 128
+	o.bytes += 2*len(e.customer) + len(id) + 128 // what is stored may be kept for this cycle alone
 	return e, nil
 }
 
@@ -134,7 +135,7 @@ func (o *overlay) withInteractions(e *entry, n *state.Interactions) (bool, error
 		e.is.loaded = true
 		e.interactions = append(e.interactions, e.is.interactions...)
 		e.loaded = true
-		o.bytes += len(e.interactions)
+		o.bytes += 2 * len(e.interactions)
 	}
 	if len(e.interactions) == 0 {
 		n.Reset()

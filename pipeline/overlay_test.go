@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -37,6 +38,11 @@ func TestOverlayOfAMap(t *testing.T) {
 			t.Fatal(err)
 		}
 		orders, visits := map[string]int{}, map[string]state.Instant{}
+		var committed struct {
+			orders map[string]int
+			visits map[string]state.Instant
+		}
+		committed.orders, committed.visits = maps.Clone(orders), maps.Clone(visits)
 		people := people{}
 		who := rapid.Map(rapid.IntRange(0, 15), func(n int) string { return fmt.Sprintf("customer-%d", n) })
 		var c state.Customer
@@ -99,6 +105,14 @@ func TestOverlayOfAMap(t *testing.T) {
 				people.recount(o)
 				o.committed()
 				o.reset()
+				committed.orders, committed.visits = maps.Clone(orders), maps.Clone(visits)
+			},
+			"reopen": func(t *rapid.T) { // what was not committed is lost
+				cache = newHotCache(int64(limit))
+				if o, err = newOverlay(db, cache); err != nil {
+					t.Fatal(err)
+				}
+				orders, visits = maps.Clone(committed.orders), maps.Clone(committed.visits)
 			},
 			"": func(t *rapid.T) {
 				took, most := 0, 0

@@ -157,11 +157,11 @@ func (p *Pipeline) Params() *state.Parameters {
 // Published is everything that is published, as far as it is known.
 func (p *Pipeline) Published() *parameters.Set { return p.tail.Current() }
 
-// modelBeside is the model of a configuration as far as it can be held against the one that runs: a fit is in no file, only what it is
-// judged by, and that churn is foreseen at all.
+// modelBeside is the model of a configuration as far as it can be held against the one that runs: what fit has made of a shop, the heuristic
+// with its gap too, is in no file, only what it is judged by, and that churn is foreseen at all.
 func modelBeside(c config.Config, runs *parameters.Model) (parameters.Model, error) {
 	file, err := ModelOf(c)
-	if err != nil || !runs.Fitted() || file.Method == state.NoChurn.String() {
+	if err != nil || runs == nil || runs.Origin == nil || file.Method == state.NoChurn.String() {
 		return file, err
 	}
 	fit := *runs

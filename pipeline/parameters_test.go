@@ -5,6 +5,7 @@ import (
 
 	"github.com/asiduo/asiduo/config"
 	"github.com/asiduo/asiduo/pipeline/parameters"
+	"github.com/asiduo/asiduo/state/model"
 )
 
 // TestModelBeside holds what of a file is another model than the one that runs.
@@ -17,7 +18,11 @@ func TestModelBeside(t *testing.T) {
 		fit(m)
 		m.Value = &parameters.Value{P: 1, Q: 2, Gamma: 3, Horizon: 1095, AnnualRate: 0.1, Margin: 1}
 	}
-	tooFew := func(m *parameters.Model) { m.Origin = &parameters.Origin{} }
+	tooFew := func(m *parameters.Model) {
+		m.Method, m.Origin, m.Confidence = "heuristic", &parameters.Origin{}, "low"
+		m.Params = parameters.ModelParams{ShopGapDays: 30}
+		m.Percentiles = model.Percentiles{}
+	}
 	as := func(*config.Config) {}
 	margin := func(c *config.Config) { c.Value.Margin = "0.3" }
 	bands := func(c *config.Config) { c.Churn.Bands[0] = "0.2" }
@@ -40,7 +45,10 @@ func TestModelBeside(t *testing.T) {
 		"rate":                        {spending, func(c *config.Config) { c.Value.AnnualRate = "0.2" }, true},
 		"horizon of value":            {spending, func(c *config.Config) { c.Value.HorizonDays = 365 }, true},
 		"margin of no value":          {fit, margin, false},
-		"gap of the heuristic":        {tooFew, func(c *config.Config) { c.Churn.Params.ShopGapDays = 30 }, true},
+		"gap of a file":               {func(*parameters.Model) {}, func(c *config.Config) { c.Churn.Params.ShopGapDays = 30 }, true},
+		"gap of too few":              {tooFew, func(c *config.Config) { c.Churn.Params.ShopGapDays = 60 }, false},
+		"bands of too few":            {tooFew, bands, true},
+		"none beside too few":         {tooFew, func(c *config.Config) { c.Churn.Method = "none" }, true},
 		"gap of no heuristic":         {fit, func(c *config.Config) { c.Churn.Params.ShopGapDays = 30 }, false},
 		"another method than the fit": {fit, func(c *config.Config) { c.Churn.Method = "mbg_nbd" }, false},
 	} {

@@ -154,7 +154,7 @@ func (d *doctor) retention(ctx context.Context, gone map[located]bool) {
 // toRead is what to do about an input that cannot be read.
 func toRead(err error) string {
 	if _, ok := errors.AsType[*kgo.ErrDecompressTooLarge](err); ok {
-		return "find who produces such batches: run skips them, with a dead letter (batch_too_large), and goes on"
+		return "find who produces such batches: run skips what unpacks to more than cycle.fetch_buffer and twice limits.max_record_bytes, with a dead letter (batch_too_large)"
 	}
 	return "let this user read the inputs"
 }

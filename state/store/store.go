@@ -145,6 +145,7 @@ func Open(dir string, o Options) (*Store, error) {
 	for i := range opts.Levels { // newcomers, and interactions of those without any, are looked for in vain
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
+	opts.Levels[len(opts.Levels)-1].FilterPolicy = pebble.NoFilterPolicy // Get does not read that one
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	trouble := &atomic.Bool{}
 	opts.EventListener.FlushEnd = func(i pebble.FlushInfo) {
