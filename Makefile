@@ -3,7 +3,7 @@
 GO ?= go
 CASES ?=
 
-.PHONY: test vectors sim lint conformance kafka-test security-test upgrade-test docs-test deploy-test chaos mutants bench bench-full bench-workloads benchmarks nightly build fuzz release image
+.PHONY: test vectors sim lint conformance kafka-test security-test upgrade-test docs-test deploy-test chaos mutants bench bench-full bench-workloads bench-growth benchmarks nightly build fuzz release image
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/asiduo ./cmd/asiduo
@@ -28,8 +28,9 @@ lint:
 	$(GO) mod tidy -diff
 	$(GO) vet -tags "synctests kafka deploy" ./...
 	cd bench/peers && $(GO) mod tidy -diff && $(GO) vet ./...
+	cd bench/plot && $(GO) mod tidy -diff && $(GO) vet ./... && $(GO) test ./...
 	$(GO) tool -modfile=.ci/tools.mod staticcheck -tags "synctests kafka deploy" ./...
-	$(GO) tool -modfile=.ci/tools.mod gosec -quiet -exclude=G304 -exclude-dir=bench/peers ./... # G304: whoever starts us names our files; no record or request does
+	$(GO) tool -modfile=.ci/tools.mod gosec -quiet -exclude=G304 -exclude-dir=bench/peers -exclude-dir=bench/plot ./... # G304: whoever starts us names our files; no record or request does
 
 # Every conformance case in every way that must not be seen, on the embedded broker; CASES=DIR for another directory.
 conformance:
@@ -95,15 +96,27 @@ EVENTS ?= 1000000
 PEERS ?=
 bench:
 	$(GO) run ./bench/compare -events $(EVENTS) $(if $(PEERS),-peers $(PEERS))
+
+# All of it at full size: hours on a quiet machine with 40 GB of room, see bench/RESULTS.md.
 bench-full:
 	$(GO) run ./bench/compare -events 5000000 -rounds 3
+	$(MAKE) bench-workloads WORKLOADS=retail,uniform,idle,snapshot EVENTS=20000000 CUSTOMERS=10000000
+	$(MAKE) bench-workloads WORKLOADS=restore EVENTS=5000000 CUSTOMERS=5000000
+	$(MAKE) bench-workloads WORKLOADS=storm,latency,scaling EVENTS=1000000 CUSTOMERS=1000000
+	$(MAKE) bench-growth CUSTOMERS=10000000
 
 # asiduo alone over loads that each show another of its costs, on a real Kafka, with the goals beside: bench/README.md. WORKLOADS=retail,storm
-# for some of them.
+# for some of them, CURVES=orders,cycle for some of the curves of growth.
 CUSTOMERS ?= 200000
 WORKLOADS ?=
+CURVES ?=
 bench-workloads:
-	$(GO) run ./bench/workloads -events $(EVENTS) -customers $(CUSTOMERS) $(if $(WORKLOADS),-workloads $(WORKLOADS))
+	$(GO) run ./bench/workloads -events $(EVENTS) -customers $(CUSTOMERS) $(if $(WORKLOADS),-workloads $(WORKLOADS)) $(if $(CURVES),-curves $(CURVES))
+
+# The curves of growth, as bench/growth.csv and bench/growth.png.
+bench-growth:
+	$(GO) run ./bench/workloads -workloads growth -events $(EVENTS) -customers $(CUSTOMERS) $(if $(CURVES),-curves $(CURVES)) -csv bench/growth.csv
+	cd bench/plot && $(GO) run . ../growth.csv ../growth.png
 
 # Every benchmark of the code once; ASIDUO_EVENTS=20000 for a short one.
 benchmarks:

@@ -17,6 +17,8 @@ import (
 const (
 	tick  = 100 * time.Millisecond
 	quiet = 3 * time.Second // nothing has moved for so long: done
+
+	partitions = 4 // of every topic
 )
 
 // result is what one run has cost. The second half begins when half of the input is committed: without start, and with most of
@@ -36,7 +38,7 @@ type result struct {
 func (o *options) run(ctx context.Context, b *measure.Broker, name, input, group string, wanted int) (r result, err error) {
 	p := o.find(name)
 	output := fmt.Sprintf(p.output, group)
-	if err := b.Create(ctx, output); err != nil {
+	if err := b.Create(ctx, output, partitions); err != nil {
 		return r, err
 	}
 	dir := filepath.Join(o.work, group)

@@ -66,13 +66,13 @@ func (b *Broker) Stop() {
 }
 
 // Create makes a topic whose records, which are years old, are kept, and waits until brokers know it.
-func (b *Broker) Create(ctx context.Context, topic string) error {
-	if _, err := b.Admin.CreateTopic(ctx, 4, 1, map[string]*string{"retention.ms": kadm.StringPtr("-1")}, topic); err != nil {
+func (b *Broker) Create(ctx context.Context, topic string, partitions int) error {
+	if _, err := b.Admin.CreateTopic(ctx, int32(partitions), 1, map[string]*string{"retention.ms": kadm.StringPtr("-1")}, topic); err != nil {
 		return err
 	}
 	for {
 		ends, err := b.Admin.ListEndOffsets(ctx, topic)
-		if err == nil && ends.Error() == nil && len(ends[topic]) == 4 {
+		if err == nil && ends.Error() == nil && len(ends[topic]) == partitions {
 			return nil
 		}
 		select {

@@ -34,12 +34,14 @@ log: {format: json}
 %[7]s
 `
 
+// shards are as many as the inputs have partitions, where a workload does not say otherwise.
 const shards = 4
 
 // engine is asiduo, run as a user runs it.
 type engine struct {
 	o        *options
 	app, dir string
+	shards   int
 	more     string // of the configuration
 	cmd      *exec.Cmd
 	ended    chan struct{}
@@ -50,20 +52,34 @@ type engine struct {
 
 // newEngine makes the topics of an application.
 func newEngine(ctx context.Context, o *options, app, more string) (*engine, error) {
-	e := &engine{o: o, app: app, dir: filepath.Join(o.work, app), more: more, admin: "127.0.0.1:0"}
-	if err := os.Mkdir(e.dir, 0o700); err != nil {
-		return nil, err
-	}
+	return newSharded(ctx, o, app, shards, more)
+}
+
+func newSharded(ctx context.Context, o *options, app string, shards int, more string) (*engine, error) {
+	e := &engine{o: o, app: app, dir: filepath.Join(o.work, app), shards: shards, more: more, admin: "127.0.0.1:0"}
 	for _, topic := range []string{e.purchases(), e.interactions()} {
-		if err := o.broker.Create(ctx, topic); err != nil {
+		if err := o.broker.Create(ctx, topic, shards); err != nil {
 			return nil, err
 		}
 	}
-	if err := e.configure("run"); err != nil {
+	if err := e.prepare(); err != nil {
 		return nil, err
 	}
 	_, err := e.command(ctx, "run", "init")
 	return e, err
+}
+
+// mate is another process of the same application.
+func (e *engine) mate() (*engine, error) {
+	m := &engine{o: e.o, app: e.app, dir: e.dir + "-mate", shards: e.shards, more: e.more, admin: "127.0.0.1:0"}
+	return m, m.prepare()
+}
+
+func (e *engine) prepare() error {
+	if err := os.Mkdir(e.dir, 0o700); err != nil {
+		return err
+	}
+	return e.configure("run")
 }
 
 func (e *engine) purchases() string     { return e.app + "-purchases" }
@@ -74,7 +90,7 @@ func (e *engine) archive() string       { return filepath.Join(e.dir, "archive")
 
 // configure writes a configuration. That of the process lets the system choose the port, that of the tools names it.
 func (e *engine) configure(name string) error {
-	text := fmt.Sprintf(configuration, e.app, e.o.broker.Address, shards, e.data(), e.archive(), e.admin, e.more)
+	text := fmt.Sprintf(configuration, e.app, e.o.broker.Address, e.shards, e.data(), e.archive(), e.admin, e.more)
 	return os.WriteFile(filepath.Join(e.dir, name+".yaml"), []byte(text), 0o600)
 }
 
@@ -242,12 +258,4 @@ func (f figures) sum(name string, labels ...string) (n float64) {
 		n += v
 	}
 	return n
-}
-
-// least is the least value of a metric that each shard has; 0 while one has none.
-func (f figures) least(name string) float64 {
-	if all := f.of(name); len(all) >= shards {
-		return slices.Min(all)
-	}
-	return 0
 }

@@ -113,7 +113,7 @@ func (e *engine) outputs(ctx context.Context) (n int64, err error) {
 func (o *options) raw(ctx context.Context, e *engine, outputs int64, rate float64) (latencies, error) {
 	input, output := e.app+"-raw-in", e.app+"-raw-out"
 	for _, topic := range []string{input, output} {
-		if err := o.broker.Create(ctx, topic); err != nil {
+		if err := o.broker.Create(ctx, topic, shards); err != nil {
 			return nil, err
 		}
 	}

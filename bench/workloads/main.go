@@ -27,6 +27,7 @@ type workload struct {
 
 var workloads = []workload{
 	{"retail", retail}, {"uniform", uniform}, {"latency", latency}, {"restore", restore}, {"storm", storm}, {"idle", idle}, {"snapshot", snapshot},
+	{"scaling", scaling}, {"growth", growth},
 }
 
 func names() (all []string) {
@@ -42,6 +43,7 @@ type options struct {
 	rate              float64
 	lead, idle, limit time.Duration
 	root, work        string // of the repository; what is built, and state
+	curves, csv       string // of growth, and the file for what it has measured
 	broker            *measure.Broker
 }
 
@@ -57,6 +59,8 @@ func main() {
 	flag.Float64Var(&o.rate, "rate", 0, "records a second where there is a schedule; 0: half of what the cores allow for, by the CPU of a record before")
 	flag.DurationVar(&o.lead, "lead", 0, "storm: how long after they are sent the timers are due; 0: by the number of customers")
 	flag.DurationVar(&o.idle, "idle", 0, "idle: how long nothing is sent; 0: by the number of customers")
+	flag.StringVar(&o.curves, "curves", "customers,orders,shards,size,cycle", "growth: which")
+	flag.StringVar(&o.csv, "csv", "", "growth: write the points into this file too")
 	flag.DurationVar(&o.limit, "limit", 15*time.Minute, "longest that any step may take")
 	flag.Parse()
 	if err := o.all(ctx, strings.Split(which, ",")); err != nil {

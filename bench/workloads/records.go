@@ -144,6 +144,7 @@ type history struct {
 	hot       float64 // share of the records that goes to a tenth of the customers
 	each      bool    // the first purchases are one of each customer, in no order
 	fresh     bool    // all of it has happened within the last second
+	padding   int     // bytes of a member that nobody asks for, in each record
 }
 
 func (b *book) past(h history, now time.Time) func(yield func(*kgo.Record) bool) {
@@ -170,9 +171,23 @@ func (b *book) past(h history, now time.Time) func(yield func(*kgo.Record) bool)
 			if b.rng.IntN(10) >= h.purchases {
 				r = func(_ byte, n int, at time.Time) *kgo.Record { return b.interaction(n, at) }
 			}
-			if !yield(r(known, n, at)) {
+			record := r(known, n, at)
+			pad(record, h.padding)
+			if !yield(record) {
 				return
 			}
 		}
 	}
+}
+
+// pad makes a record longer by about so many bytes, which do not repeat themselves.
+func pad(r *kgo.Record, by int) {
+	if by == 0 {
+		return
+	}
+	value := append(r.Value[:len(r.Value)-1], `,"note":"`...)
+	for rng := rand.NewPCG(uint64(r.Timestamp.UnixMilli()), uint64(len(value))); by > 0; by -= 16 { // #nosec G115 -- a seed
+		value = fmt.Appendf(value, "%016x", rng.Uint64())
+	}
+	r.Value = append(value, `"}`...)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,20 +48,31 @@ type cost struct {
 const grace = 2 * time.Second
 
 // catchUp waits until so many records, which are there, are done, and all silence until the process began has been played.
-func (e *engine) catchUp(ctx context.Context, records int64) (c cost, err error) {
+func (e *engine) catchUp(ctx context.Context, records int64) (cost, error) {
+	return caughtUp(ctx, records, e.began, e)
+}
+
+// caughtUp waits until processes of one application have done so many records, which are there, and all silence until an instant.
+func caughtUp(ctx context.Context, records int64, until time.Time, es ...*engine) (c cost, err error) {
 	var samples []measure.Sample
-	silence := float64(e.began.Add(-grace).UnixMilli()) / 1000
-	err = e.until(ctx, "read what is there", 500*time.Millisecond, func() (bool, error) {
-		f, err := e.metrics(ctx)
-		if err != nil {
-			return false, err
+	silence := float64(until.Add(-grace).UnixMilli()) / 1000
+	err = es[0].until(ctx, "read what is there", 500*time.Millisecond, func() (bool, error) {
+		s := measure.Sample{At: time.Since(es[0].began)}
+		var horizons []float64 // of all shards
+		for _, e := range es {
+			f, err := e.metrics(ctx)
+			if err != nil {
+				return false, err
+			}
+			s.CPU += e.cpu()
+			s.Done += int64(f.sum("asiduo_records_consumed_total"))
+			horizons = append(horizons, f.of("asiduo_horizon_timestamp_seconds")...)
 		}
-		s := measure.Sample{At: time.Since(e.began), CPU: e.cpu(), Done: int64(f.sum("asiduo_records_consumed_total"))}
 		samples = append(samples, s)
 		if s.Done > records {
 			return false, fmt.Errorf("%d records read, there are %d", s.Done, records)
 		}
-		return s.Done == records && f.least("asiduo_horizon_timestamp_seconds") >= silence, nil
+		return s.Done == records && len(horizons) >= es[0].shards && slices.Min(horizons) >= silence, nil
 	})
 	if err != nil {
 		return c, err
