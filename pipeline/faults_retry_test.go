@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,6 +47,37 @@ func TestRefusedRecords(t *testing.T) {
 	if took := time.Since(began); refused.Load() != 3 || took > 5*time.Second { // far from fifteen, on a busy machine too
 		t.Errorf("after %d refusals it took %v", refused.Load(), took)
 	}
+}
+
+// TestHeldBack has brokers that hold records back for longer than a cycle may take, as a quota can: the shard is closed for that and begins
+// again, as often as it takes, and what waited is counted once and told once.
+func TestHeldBack(t *testing.T) {
+	s := newShop(t)
+	s.cfg.Cycle.Deadline = config.Duration(time.Second)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	t.Cleanup(release) // brokers that wait do not end
+	s.cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		s.cluster.KeepControl()
+		if r.(*kmsg.ProduceRequest).TransactionID != nil {
+			s.cluster.SleepControl(func() { <-held })
+		}
+		return nil, nil, false
+	})
+	s.buy("o2")
+	s.await("the shards to be closed", func() bool { return s.counter("asiduo_shard_closed_total", "timeout") >= 2 })
+	if n := s.pipe.Positions()["purchases"][0]; n >= s.ends["purchases"][0] {
+		t.Errorf("the shard has gone on to %d without its changes", n)
+	}
+	release()
+	s.read(0, 1)
+	if n := s.orders(0); n != 2 {
+		t.Errorf("%d orders", n)
+	}
+	s.contiguous()
 }
 
 // TestTransactionTimeout: a transaction whose process is gone, and which nobody takes over, is ended by its coordinator after the time that is

@@ -115,15 +115,33 @@ func TestOverlayOfAMap(t *testing.T) {
 				orders, visits = maps.Clone(committed.orders), maps.Clone(committed.visits)
 			},
 			"": func(t *rapid.T) {
-				took, most := 0, 0
-				for _, hot := range []map[string]*stored{cache.young, cache.old} {
+				took, most, young := 0, 0, 0
+				for i, hot := range []map[string]*stored{cache.young, cache.old} {
 					for id, s := range hot {
 						size := len(id) + s.size() + cacheOverhead
 						took, most = took+size, max(most, size)
+						if i == 0 {
+							young += size
+						}
 					}
 				}
-				if took > limit+2*most {
-					t.Fatalf("the cache takes %d bytes of %d", took, limit)
+				if took > limit+2*most || cache.bytes != young {
+					t.Fatalf("the cache takes %d bytes of %d, and counts %d of the young generation, which takes %d", took, limit, cache.bytes, young)
+				}
+				held := 0 // by the cycle, what the cache may forget meanwhile included
+				for _, e := range o.order {
+					held += len(e.id) + 128 + len(e.customer) + len(e.interactions) + len(e.is.customer)
+					if e.loaded {
+						held += len(e.is.interactions)
+					}
+				}
+				if o.bytes != held {
+					t.Fatalf("the cycle counts %d bytes of %d", o.bytes, held)
+				}
+				for _, e := range o.spare {
+					if e.is != nil {
+						t.Fatalf("a spare entry keeps what is stored of %s", e.id)
+					}
 				}
 			},
 		})

@@ -158,11 +158,15 @@ func (p *Pipeline) Params() *state.Parameters {
 func (p *Pipeline) Published() *parameters.Set { return p.tail.Current() }
 
 // modelBeside is the model of a configuration as far as it can be held against the one that runs: what fit has made of a shop, the heuristic
-// with its gap too, is in no file, only what it is judged by, and that churn is foreseen at all.
+// with its gap too, is in no file to the last digit, only what it is judged by, and that churn is foreseen at all. But where fit had only the
+// heuristic to give, a model in the file is another.
 func modelBeside(c config.Config, runs *parameters.Model) (parameters.Model, error) {
 	file, err := ModelOf(c)
 	if err != nil || runs == nil || runs.Origin == nil || file.Method == state.NoChurn.String() {
 		return file, err
+	}
+	if file.Method == state.ByMBGNBD.String() && runs.Method != file.Method {
+		return file, nil
 	}
 	fit := *runs
 	fit.Horizon, fit.Bands, fit.Hysteresis, fit.Jump = file.Horizon, file.Bands, file.Hysteresis, file.Jump

@@ -50,6 +50,7 @@ func TestModelBeside(t *testing.T) {
 		"bands of too few":            {tooFew, bands, true},
 		"none beside too few":         {tooFew, func(c *config.Config) { c.Churn.Method = "none" }, true},
 		"gap of no heuristic":         {fit, func(c *config.Config) { c.Churn.Params.ShopGapDays = 30 }, false},
+		"a model beside too few":      {tooFew, func(c *config.Config) { c.Churn.Method = "mbg_nbd" }, true},
 		"another method than the fit": {fit, func(c *config.Config) { c.Churn.Method = "mbg_nbd" }, false},
 	} {
 		cfg := config.Default()

@@ -337,13 +337,14 @@ func (p *publishing) propose(ctx context.Context, cfg config.Config, about param
 	return c, moves, err
 }
 
-// keepFitted refuses to put what a file says in the place of a fitted model, with which its calibration, percentiles and value would go.
+// keepFitted refuses to put what a file says in the place of what fit has made of a shop, with which its percentiles would go, its calibration
+// and its value.
 func (p *publishing) keepFitted(set *parameters.Set, c *pipeline.Candidate, out io.Writer) error {
 	if c.Model == nil || p.from != "" || p.force {
 		return nil
 	}
-	if set.Models[p.newest(set)].Fitted() {
-		err := fmt.Errorf("version %d, which runs, is a fitted model, and the file has none: publish a fit to the new configuration (--from; --force publishes what the file says)", p.newest(set))
+	if runs := set.Models[p.newest(set)]; runs != nil && runs.Origin != nil {
+		err := fmt.Errorf("version %d, which runs, was made by fit, which a file cannot be: publish a fit to the new configuration (--from; --force publishes what the file says)", p.newest(set))
 		if !p.dry {
 			return err
 		}

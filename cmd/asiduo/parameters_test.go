@@ -110,6 +110,8 @@ func TestPublish(t *testing.T) {
 		"its proof is about 90 days, the horizon is 60: fit with the configuration for percentiles and calibration")
 	few := learn("mbg_nbd", "1997-01-10")
 	want(command(t, "model", "publish", "-c", heuristic, "--from", few, "--yes"), "mbg_nbd is insufficient_data (", "the heuristic with a gap of", "version 3 of the model is published")
+	refused(t, exitFailed, "version 3, which runs, was made by fit, which a file cannot be: publish a fit to the new configuration (--from; --force publishes what the file says)",
+		"model", "publish", "-c", otherHorizon, "--yes")
 	running := filepath.Join(t.TempDir(), "running.json")
 	show := func() {
 		t.Helper()
@@ -139,7 +141,7 @@ func TestPublish(t *testing.T) {
 	want(command(t, "model", "show", "-c", heuristic), `"version": 4,`, `"method": "mbg_nbd"`, `"r": 0.5`, `"status": "ok"`, `"customers": 2349`, `"sha256": "`,
 		`"calibration": {`, `"percentiles": [`, `"confidence": "high"`, `"held_out": {`)
 	refused(t, exitFailed, "version 4 of the model: nothing to publish: the newest version says the same", "model", "publish", "-c", heuristic, "--from", enough, "--yes")
-	const inPlace = "version 4, which runs, is a fitted model, and the file has none: publish a fit to the new configuration (--from; --force publishes what the file says)"
+	const inPlace = "version 4, which runs, was made by fit, which a file cannot be: publish a fit to the new configuration (--from; --force publishes what the file says)"
 	refused(t, exitFailed, inPlace, "model", "publish", "-c", otherHorizon, "--yes")
 	want(command(t, "model", "publish", "-c", otherHorizon, "--dry-run"), "this would be refused: "+inPlace, "8 customers in 4 of 4 shards")
 	want(command(t, "model", "publish", "-c", otherHorizon, "--force", "--dry-run"), "8 customers in 4 of 4 shards")
