@@ -3,6 +3,7 @@ package measure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -91,7 +93,8 @@ func (b *Broker) Drop(ctx context.Context, group string) error {
 	}
 	for _, name := range all.Names() {
 		if strings.HasPrefix(name, group) {
-			if _, err := b.Admin.DeleteTopic(ctx, name); err != nil {
+			// One that is being deleted already may still be in the list.
+			if _, err := b.Admin.DeleteTopic(ctx, name); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
 				return err
 			}
 		}
