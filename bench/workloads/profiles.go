@@ -111,9 +111,40 @@ func (o *options) ends(ctx context.Context, topic string) (map[int32]int64, erro
 	return ends, err
 }
 
+// settled waits until no transaction is open in a topic, and says where its partitions end then: a commit has been promised before
+// its marks are in all of them.
+func (o *options) settled(ctx context.Context, topic string) (map[int32]int64, error) {
+	for limit := time.Now().Add(o.limit); ; {
+		all, err := o.broker.Admin.ListEndOffsets(ctx, topic)
+		if err == nil {
+			err = all.Error()
+		}
+		if err != nil {
+			return nil, err
+		}
+		ends, err := o.ends(ctx, topic)
+		if err != nil {
+			return nil, err
+		}
+		open := false
+		all.Each(func(l kadm.ListedOffset) { open = open || l.Offset > ends[l.Partition] })
+		switch {
+		case !open:
+			return ends, nil
+		case time.Now().After(limit):
+			return nil, fmt.Errorf("transactions in %s do not end", topic)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 // committed reads a topic up to where it now ends.
 func (o *options) committed(ctx context.Context, topic string, take func(*kgo.Record) error) error {
-	left, err := o.ends(ctx, topic)
+	left, err := o.settled(ctx, topic)
 	if err != nil {
 		return err
 	}
