@@ -97,7 +97,7 @@ PEERS ?=
 bench:
 	$(GO) run ./bench/compare -events $(EVENTS) $(if $(PEERS),-peers $(PEERS))
 
-# All of it at full size: hours on a quiet machine with 40 GB of room, see bench/RESULTS.md.
+# All of it at full size: hours on a quiet machine with 40 GB of room.
 bench-full:
 	$(GO) run ./bench/compare -events 5000000 -rounds 3
 	$(MAKE) bench-workloads WORKLOADS=retail,uniform,idle,snapshot EVENTS=20000000 CUSTOMERS=10000000
@@ -106,17 +106,17 @@ bench-full:
 	$(MAKE) bench-growth CUSTOMERS=10000000
 
 # asiduo alone over loads that each show another of its costs, on a real Kafka, with the goals beside: bench/README.md. WORKLOADS=retail,storm
-# for some of them, CURVES=orders,cycle for some of the curves of growth.
+# for some of them, WORKLOADS=growth CURVES=orders,cycle for some of the curves of growth.
 CUSTOMERS ?= 200000
 WORKLOADS ?=
 CURVES ?=
 bench-workloads:
 	$(GO) run ./bench/workloads -events $(EVENTS) -customers $(CUSTOMERS) $(if $(WORKLOADS),-workloads $(WORKLOADS)) $(if $(CURVES),-curves $(CURVES))
 
-# The curves of growth, as bench/growth.csv and bench/growth.png.
+# The curves of growth, as bench/growth.csv and bench/growth.png; with CURVES=orders,cycle only those, told and not kept.
 bench-growth:
-	$(GO) run ./bench/workloads -workloads growth -events $(EVENTS) -customers $(CUSTOMERS) $(if $(CURVES),-curves $(CURVES)) -csv bench/growth.csv
-	cd bench/plot && $(GO) run . ../growth.csv ../growth.png
+	$(GO) run ./bench/workloads -workloads growth -events $(EVENTS) -customers $(CUSTOMERS) $(if $(CURVES),-curves $(CURVES),-csv bench/growth.csv)
+	$(if $(CURVES),,cd bench/plot && $(GO) run . ../growth.csv ../growth.png)
 
 # Every benchmark of the code once; ASIDUO_EVENTS=20000 for a short one.
 benchmarks:

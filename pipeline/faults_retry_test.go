@@ -49,8 +49,8 @@ func TestRefusedRecords(t *testing.T) {
 	}
 }
 
-// TestHeldBack has brokers that hold records back for longer than a cycle may take, as a quota can: the shard is closed for that and begins
-// again, as often as it takes, and what waited is counted once and told once.
+// TestHeldBack has brokers that hold records back for longer than a cycle may take, as a quota can: both shards are closed for
+// that, their next owners get through when the brokers do, and what waited is counted once and told once.
 func TestHeldBack(t *testing.T) {
 	s := newShop(t)
 	s.cfg.Cycle.Deadline = config.Duration(time.Second)

@@ -7,6 +7,7 @@ package main
 
 import (
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"image/color"
 	"io"
@@ -52,10 +53,7 @@ func run(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := write(out, curves); err != nil {
-		return err
-	}
-	return out.Close()
+	return errors.Join(write(out, curves), out.Close())
 }
 
 func read(in io.Reader) (curves []curve, err error) {
@@ -63,11 +61,11 @@ func read(in io.Reader) (curves []curve, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(rows) < 2 || len(rows[0]) != 6 {
-		return nil, fmt.Errorf("no points of curve, unit, at, whole_us, half_us, peak_mib")
+	if len(rows) < 2 || len(rows[0]) != 7 {
+		return nil, fmt.Errorf("no points of curve, unit, at, records, whole_us, half_us, peak_mib")
 	}
 	for i, row := range rows[1:] {
-		var v [4]float64
+		var v [5]float64
 		for k := range v {
 			if v[k], err = strconv.ParseFloat(row[k+2], 64); err != nil {
 				return nil, fmt.Errorf("line %d: %w", i+2, err)
@@ -77,7 +75,7 @@ func read(in io.Reader) (curves []curve, err error) {
 			curves = append(curves, curve{unit: row[1]})
 		}
 		c := &curves[len(curves)-1]
-		c.at, c.us, c.mib = append(c.at, v[0]), append(c.us, v[1]), append(c.mib, v[3])
+		c.at, c.us, c.mib = append(c.at, v[0]), append(c.us, v[2]), append(c.mib, v[4])
 	}
 	return curves, nil
 }

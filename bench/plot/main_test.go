@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-const points = `curve,unit,at,whole_us,half_us,peak_mib
-shards,shards,1,10.5,9.25,100
-shards,shards,64,12,11,200
-size,bytes,16000,30,29,150
+const points = `curve,unit,at,records,whole_us,half_us,peak_mib
+shards,shards,1,1000,10.5,9.25,100
+shards,shards,64,1000,12,11,200
+size,bytes,16000,1000,30,29,150
 `
 
 // TestRead holds the points against the file that they are from.

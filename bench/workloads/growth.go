@@ -6,26 +6,13 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 )
 
-// curve is how the cost goes with one figure while all others stay.
+// curve is how the cost goes with one figure. Where that would make a run very long or very short, it has more records or fewer.
 type curve struct {
 	name, unit string
 	at         []int
 	of         func(o *options, at int) setting
-}
-
-// setting is what is loaded for one point of a curve.
-type setting struct {
-	history
-	customers, shards int
-	more              string // of the configuration
-}
-
-// mix is the load of the workload retail.
-func (o *options) mix() setting {
-	return setting{history: history{events: o.events, purchases: 1, hot: 0.9}, customers: o.customers, shards: shards}
 }
 
 var curves = []curve{
@@ -54,16 +41,28 @@ var curves = []curve{
 	}},
 }
 
-// growth is how the cost of a record and memory go with customers, orders, shards, size and cycles. No curve has more customers than
-// are asked for.
+// chosen are the curves that are asked for.
+func (o *options) chosen() (which []curve, err error) {
+	for _, name := range strings.Split(o.curves, ",") {
+		i := slices.IndexFunc(curves, func(c curve) bool { return c.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("unknown curve %q", name)
+		}
+		which = append(which, curves[i])
+	}
+	return which, nil
+}
+
+// growth is how the cost of a record and memory go with customers, orders, shards, size and cycles. The curve of customers ends with as
+// many as are asked for. What is measured is in the file as soon as it is.
 func growth(ctx context.Context, o *options, t *table) error {
 	t.load = fmt.Sprintf("%d records, 1 purchase to 9 interactions, %d customers to draw from, %d shards, where nothing else is said", o.events, o.customers, shards)
-	var csv strings.Builder
-	csv.WriteString("curve,unit,at,whole_us,half_us,peak_mib\n")
-	for _, c := range curves {
-		if !slices.Contains(strings.Split(o.curves, ","), c.name) {
-			continue
-		}
+	which, err := o.chosen()
+	if err != nil {
+		return err
+	}
+	csv := "curve,unit,at,records,whole_us,half_us,peak_mib\n"
+	for _, c := range which {
 		for _, at := range c.at {
 			l := c.of(o, at)
 			if l.customers > o.customers && c.name == "customers" {
@@ -74,37 +73,29 @@ func growth(ctx context.Context, o *options, t *table) error {
 			if err != nil {
 				return fmt.Errorf("%d %s: %w", at, c.unit, err)
 			}
-			fmt.Fprintf(&csv, "%s,%q,%d,%.2f,%.2f,%.0f\n", c.name, c.unit, at, is.whole, is.half, peak)
-			t.add(fmt.Sprintf("%d %s", at, c.unit), "", "%.1f us, second half %.1f us, %.0f MiB", is.whole, is.half, peak)
+			csv += fmt.Sprintf("%s,%q,%d,%d,%.2f,%.2f,%.0f\n", c.name, c.unit, at, l.events, is.whole, is.half, peak)
+			if o.csv != "" {
+				if err := os.WriteFile(o.csv, []byte(csv), 0o600); err != nil {
+					return err
+				}
+			}
+			t.add(fmt.Sprintf("%d %s, %d records", at, c.unit, l.events), "", "%.1f us, second half %.1f us, %.0f MiB", is.whole, is.half, peak)
 			if err := o.broker.Drop(ctx, app); err != nil {
 				return err
 			}
 		}
 	}
-	if o.csv == "" {
-		return nil
-	}
-	return os.WriteFile(o.csv, []byte(csv.String()), 0o600)
+	return nil
 }
 
 // point measures one load, and holds what came out against what was sent.
-func (o *options) point(ctx context.Context, app string, l setting) (c cost, peak float64, err error) {
-	e, err := newSharded(ctx, o, app, l.shards, l.more)
+func (o *options) point(ctx context.Context, app string, l setting) (cost, float64, error) {
+	e, b, c, err := o.warm(ctx, app, l)
 	if err != nil {
 		return c, 0, err
 	}
 	defer e.remove()
-	b := newBook(e, l.customers)
-	if err := o.load(ctx, b.past(l.history, time.Now())); err != nil {
-		return c, 0, err
-	}
-	if err := e.start(ctx); err != nil {
-		return c, 0, err
-	}
-	if c, err = e.catchUp(ctx, b.records); err != nil {
-		return c, 0, err
-	}
-	peak = e.peak()
+	peak := e.peak()
 	_, err = e.right(ctx, b)
 	return c, peak, err
 }

@@ -8,7 +8,7 @@ import (
 
 // idle is customers of whom nothing comes.
 func idle(ctx context.Context, o *options, t *table) error {
-	e, b, _, err := warm(ctx, o, t, history{events: max(o.events, o.customers), purchases: 10, each: true})
+	e, b, _, err := o.warm(ctx, t.name, o.orders(max(o.events, o.customers)))
 	if err != nil {
 		return err
 	}

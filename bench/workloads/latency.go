@@ -12,32 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// warm is a process that has read the past of all its customers and caught up. All of it was news, so that every topic of the outputs
-// has been written to: what the first record of one costs is no latency of the others.
-func warm(ctx context.Context, o *options, t *table, h history) (*engine, *book, cost, error) {
-	now := time.Now()
-	e, err := newEngine(ctx, o, t.name, "")
-	if err != nil {
-		return nil, nil, cost{}, err
-	}
-	b := newBook(e, o.customers)
-	if err = o.load(ctx, b.past(h, now)); err == nil {
-		err = e.start(ctx)
-	}
-	var c cost
-	if err == nil {
-		c, err = e.catchUp(ctx, b.records)
-	}
-	if err != nil {
-		e.remove()
-		return nil, nil, c, err
-	}
-	return e, b, c, nil
-}
-
 // latency is purchases by a schedule at half load: from the instant at which a record was to be sent until the answer to it can be read.
 func latency(ctx context.Context, o *options, t *table) error {
-	e, b, c, err := warm(ctx, o, t, history{events: o.events, purchases: 10, each: true})
+	e, b, c, err := o.warm(ctx, t.name, o.orders(o.events))
 	if err != nil {
 		return err
 	}

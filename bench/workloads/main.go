@@ -53,7 +53,7 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	var o options
 	var which string
-	flag.StringVar(&which, "workloads", strings.Join(names(), ","), "which, in this order")
+	flag.StringVar(&which, "workloads", strings.Join(names()[:len(workloads)-1], ","), "which, in this order; growth, which is many runs, only if it is named")
 	flag.IntVar(&o.events, "events", 1_000_000, "records of each load")
 	flag.IntVar(&o.customers, "customers", 200_000, "customers")
 	flag.Float64Var(&o.rate, "rate", 0, "records a second where there is a schedule; 0: half of what the cores allow for, by the CPU of a record before")
@@ -74,6 +74,9 @@ func (o *options) all(ctx context.Context, which []string) (err error) {
 		if !slices.Contains(names(), name) {
 			return fmt.Errorf("unknown workload %q; there are %s", name, strings.Join(names(), ", "))
 		}
+	}
+	if _, err := o.chosen(); err != nil {
+		return err
 	}
 	if o.events < 1000 || o.customers < 1000 {
 		return fmt.Errorf("events and customers must be at least 1000")

@@ -11,7 +11,7 @@ import (
 // restore loses the data directory, and then the process at full load.
 func restore(ctx context.Context, o *options, t *table) error {
 	t.load = fmt.Sprintf("%d purchases of %d customers, then as many more at once", o.events, o.customers)
-	e, b, _, err := warm(ctx, o, t, history{events: o.events, purchases: 10, each: true})
+	e, b, _, err := o.warm(ctx, t.name, o.orders(o.events))
 	if err != nil {
 		return err
 	}

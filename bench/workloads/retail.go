@@ -3,41 +3,30 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/asiduo/asiduo/bench/measure"
 )
 
-// retail is one purchase to nine interactions, nine tenths of them of a tenth of the customers.
+// retail is the mix of a shop.
 func retail(ctx context.Context, o *options, t *table) error {
-	return throughput(ctx, o, t, history{events: o.events, purchases: 1, hot: 0.9}, "5 us")
+	return throughput(ctx, o, t, o.mix(), "5 us")
 }
 
 // uniform is the same mix where no customer is more likely than another: nothing that was read lately helps.
 func uniform(ctx context.Context, o *options, t *table) error {
-	return throughput(ctx, o, t, history{events: o.events, purchases: 1}, "15 us, of 10 M customers")
+	l := o.mix()
+	l.hot = 0
+	return throughput(ctx, o, t, l, "15 us, of 10 M customers")
 }
 
 // throughput reads what lies there as fast as it can, all outputs included, and tells the cost of a record.
-func throughput(ctx context.Context, o *options, t *table, h history, goal string) error {
+func throughput(ctx context.Context, o *options, t *table, l setting, goal string) error {
 	t.load = fmt.Sprintf("%d records, 1 purchase to 9 interactions, %d customers to draw from, all outputs", o.events, o.customers)
-	now := time.Now()
-	e, err := newEngine(ctx, o, t.name, "")
+	e, b, c, err := o.warm(ctx, t.name, l)
 	if err != nil {
 		return err
 	}
 	defer e.remove()
-	b := newBook(e, o.customers)
-	if err := o.load(ctx, b.past(h, now)); err != nil {
-		return err
-	}
-	if err := e.start(ctx); err != nil {
-		return err
-	}
-	c, err := e.catchUp(ctx, b.records)
-	if err != nil {
-		return err
-	}
 	t.add("CPU for each record, whole run", "", "%.1f us", c.whole)
 	t.add("CPU for each record, second half", goal, "%.1f us", c.half)
 	t.add("records a second, second half", "", "%.0f", c.rate)
@@ -50,13 +39,6 @@ func (e *engine) sizes(ctx context.Context, t *table, b *book) error {
 	customers, err := e.right(ctx, b)
 	if err != nil {
 		return err
-	}
-	f, err := e.metrics(ctx)
-	if err != nil {
-		return err
-	}
-	if dead := f.sum("asiduo_dead_letters_total"); dead > 0 {
-		return fmt.Errorf("%.0f dead letters", dead)
 	}
 	e.stop()
 	changelog, err := e.o.broker.Changelog(ctx, e.app)

@@ -17,33 +17,33 @@ func scaling(ctx context.Context, o *options, t *table) error {
 	if err != nil {
 		return fmt.Errorf("two processes: %w", err)
 	}
-	t.add("CPU for each record, one process", "", "%.1f us, second half %.1f us", one.whole, one.half)
-	t.add("CPU for each record, two processes together", "", "%.1f us, second half %.1f us", two.whole, two.half)
-	t.add("two against one", "1.15", "%.2f", two.whole/one.whole)
-	t.add("records a second, one process, two", "", "%.0f, %.0f", one.rate, two.rate)
+	t.add("CPU for each record, one process", "", "%.1f us", one)
+	t.add("CPU for each record, two processes together", "", "%.1f us", two)
+	t.add("two against one", "1.15", "%.2f", two/one)
 	t.add("checked", "", "profiles of all %d customers: orders, money, last interaction; sequences", customers)
 	return nil
 }
 
-// shared loads an application whose processes have their shards already: what is measured has no start and no change of owners in it.
-func (o *options) shared(ctx context.Context, app string, two bool) (c cost, customers int64, err error) {
+// shared loads an application whose processes have their shards already, and tells the CPU of all of them for each record: there is no start
+// and no change of owners in it.
+func (o *options) shared(ctx context.Context, app string, two bool) (us float64, customers int64, err error) {
 	e, err := newEngine(ctx, o, app, "")
 	if err != nil {
-		return c, 0, err
+		return 0, 0, err
 	}
 	defer e.remove()
 	es := []*engine{e}
 	if two {
 		m, err := e.mate()
 		if err != nil {
-			return c, 0, err
+			return 0, 0, err
 		}
 		defer m.remove()
 		es = append(es, m)
 	}
 	for _, e := range es {
 		if err := e.start(ctx); err != nil {
-			return c, 0, err
+			return 0, 0, err
 		}
 	}
 	for _, e := range es {
@@ -51,7 +51,7 @@ func (o *options) shared(ctx context.Context, app string, two bool) (c cost, cus
 			f, err := e.metrics(ctx)
 			return err == nil && f.sum("asiduo_shard_state", `state="running"`) == float64(shards/len(es)), err
 		}); err != nil {
-			return c, 0, err
+			return 0, 0, err
 		}
 	}
 	spent := 0.0
@@ -59,13 +59,13 @@ func (o *options) shared(ctx context.Context, app string, two bool) (c cost, cus
 		spent += e.cpu()
 	}
 	b := newBook(e, o.customers)
-	if err := o.load(ctx, b.past(history{events: o.events, purchases: 1, hot: 0.9}, time.Now())); err != nil {
-		return c, 0, err
+	if err := o.load(ctx, b.past(o.mix().history, time.Now())); err != nil {
+		return 0, 0, err
 	}
-	if c, err = caughtUp(ctx, b.records, time.Now(), es...); err != nil {
-		return c, 0, err
+	c, err := caughtUp(ctx, b.records, time.Now(), es...)
+	if err != nil {
+		return 0, 0, err
 	}
-	c.whole -= spent / float64(b.records) * 1e6
 	customers, err = e.right(ctx, b)
-	return c, customers, err
+	return c.whole - spent/float64(b.records)*1e6, customers, err
 }

@@ -11,7 +11,7 @@ import (
 
 // snapshot writes all customers as Parquet while others go on to buy.
 func snapshot(ctx context.Context, o *options, t *table) error {
-	e, b, c, err := warm(ctx, o, t, history{events: max(o.events, o.customers), purchases: 10, each: true})
+	e, b, c, err := o.warm(ctx, t.name, o.orders(max(o.events, o.customers)))
 	if err != nil {
 		return err
 	}

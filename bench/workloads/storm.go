@@ -39,7 +39,7 @@ func storm(ctx context.Context, o *options, t *table) error {
 	}); err != nil {
 		return err
 	}
-	c, err := e.catchUp(ctx, b.records)
+	c, err := caughtUp(ctx, b.records, e.began, e)
 	if err != nil {
 		return err
 	}

@@ -47,11 +47,6 @@ type cost struct {
 // grace is the default of time.grace.
 const grace = 2 * time.Second
 
-// catchUp waits until so many records, which are there, are done, and all silence until the process began has been played.
-func (e *engine) catchUp(ctx context.Context, records int64) (cost, error) {
-	return caughtUp(ctx, records, e.began, e)
-}
-
 // caughtUp waits until processes of one application have done so many records, which are there, and all silence until an instant.
 func caughtUp(ctx context.Context, records int64, until time.Time, es ...*engine) (c cost, err error) {
 	var samples []measure.Sample
@@ -62,7 +57,7 @@ func caughtUp(ctx context.Context, records int64, until time.Time, es ...*engine
 		for _, e := range es {
 			f, err := e.metrics(ctx)
 			if err != nil {
-				return false, err
+				return false, e.broken(err.Error())
 			}
 			s.CPU += e.cpu()
 			s.Done += int64(f.sum("asiduo_records_consumed_total"))
