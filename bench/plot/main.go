@@ -14,6 +14,7 @@ import (
 	"math"
 	"os"
 	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -56,13 +57,16 @@ func run(from, to string) error {
 	return errors.Join(write(out, curves), out.Close())
 }
 
+// header is the first line of what the workload growth writes.
+const header = "curve,unit,at,records,whole_us,half_us,peak_mib"
+
 func read(in io.Reader) (curves []curve, err error) {
 	rows, err := csv.NewReader(in).ReadAll()
 	if err != nil {
 		return nil, err
 	}
-	if len(rows) < 2 || len(rows[0]) != 7 {
-		return nil, fmt.Errorf("no points of curve, unit, at, records, whole_us, half_us, peak_mib")
+	if len(rows) < 2 || strings.Join(rows[0], ",") != header {
+		return nil, fmt.Errorf("no points of %s", header)
 	}
 	for i, row := range rows[1:] {
 		var v [5]float64

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-const points = `curve,unit,at,records,whole_us,half_us,peak_mib
+const points = header + `
 shards,shards,1,1000,10.5,9.25,100
 shards,shards,64,1000,12,11,200
 size,bytes,16000,1000,30,29,150
@@ -23,9 +23,17 @@ func TestRead(t *testing.T) {
 	if c := curves[0]; c.unit != "shards" || c.at[1] != 64 || c.us[0] != 10.5 || c.mib[1] != 200 {
 		t.Error(c)
 	}
+	measured, err := os.Open("../growth.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer measured.Close()
+	if curves, err := read(measured); err != nil || len(curves) != 5 {
+		t.Error("what was measured: ", curves, err)
+	}
 	for text, want := range map[string]string{
-		"":                                      "no points of curve",
-		"curve,unit,at,whole_us\na,b,1,2\n":     "no points of curve",
+		"":                                      "no points of " + header,
+		"curve,unit,at,whole_us\na,b,1,2\n":     "no points of " + header,
 		strings.Replace(points, "10.5", "x", 1): "line 2: ",
 	} {
 		if _, err := read(strings.NewReader(text)); err == nil || !strings.HasPrefix(err.Error(), want) {

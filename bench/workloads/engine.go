@@ -51,11 +51,7 @@ type engine struct {
 }
 
 // newEngine makes the topics of an application.
-func newEngine(ctx context.Context, o *options, app, more string) (*engine, error) {
-	return newSharded(ctx, o, app, shards, more)
-}
-
-func newSharded(ctx context.Context, o *options, app string, shards int, more string) (*engine, error) {
+func newEngine(ctx context.Context, o *options, app string, shards int, more string) (*engine, error) {
 	e := &engine{o: o, app: app, dir: filepath.Join(o.work, app), shards: shards, more: more, admin: "127.0.0.1:0"}
 	for _, topic := range []string{e.purchases(), e.interactions()} {
 		if err := o.broker.Create(ctx, topic, shards); err != nil {
@@ -181,18 +177,19 @@ func (e *engine) until(ctx context.Context, what string, every time.Duration, re
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-e.ended:
-			return e.broken("it has ended before: " + what)
+			return e.broken(errors.New("it has ended before: " + what))
 		case <-time.After(every):
 		}
 		if time.Now().After(limit) {
-			return e.broken("it takes too long: " + what)
+			return e.broken(errors.New("it takes too long: " + what))
 		}
 	}
 }
 
-func (e *engine) broken(why string) error {
+// broken is what is wrong, and what the process has said last.
+func (e *engine) broken(why error) error {
 	text, _ := os.ReadFile(e.logFile())
-	return fmt.Errorf("%s\n%s", why, text[max(0, len(text)-2000):])
+	return fmt.Errorf("%w\n%s", why, text[max(0, len(text)-2000):])
 }
 
 // line is what the log of a process says that matters here.
@@ -224,7 +221,7 @@ type figures map[string]float64
 func (e *engine) metrics(ctx context.Context) (figures, error) {
 	text, err := get(ctx, "http://"+e.admin+"/metrics")
 	if err != nil {
-		return nil, err
+		return nil, e.broken(err)
 	}
 	f := figures{}
 	for s := bufio.NewScanner(bytes.NewReader(text)); s.Scan(); {

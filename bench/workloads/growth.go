@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// curve is how the cost goes with one figure. Where that would make a run very long or very short, it has more records or fewer.
+// curve is how the cost goes with one figure. Of customers each has two records at least; the longer records are, the fewer there are.
 type curve struct {
 	name, unit string
 	at         []int
@@ -22,7 +22,9 @@ var curves = []curve{
 		return l
 	}},
 	{"orders", "orders per customer", []int{1, 5, 20, 100, 500}, func(o *options, at int) setting {
-		return setting{history: history{events: o.events, purchases: 10}, customers: max(o.events/at, 1), shards: shards, more: "limits: {orders_per_customer: 2000}"}
+		l := o.orders(o.events)
+		l.each, l.customers, l.more = false, max(o.events/at, 1), "limits: {orders_per_customer: 2000}"
+		return l
 	}},
 	{"shards", "shards", []int{1, 4, 16, 64}, func(o *options, at int) setting {
 		l := o.mix()
@@ -41,25 +43,29 @@ var curves = []curve{
 	}},
 }
 
-// chosen are the curves that are asked for.
-func (o *options) chosen() (which []curve, err error) {
-	for _, name := range strings.Split(o.curves, ",") {
+// choose takes the names of curves.
+func (o *options) choose(which string) error {
+	for _, name := range strings.Split(which, ",") {
 		i := slices.IndexFunc(curves, func(c curve) bool { return c.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("unknown curve %q", name)
+			var all []string
+			for _, c := range curves {
+				all = append(all, c.name)
+			}
+			return fmt.Errorf("unknown curve %q; there are %s", name, strings.Join(all, ", "))
 		}
-		which = append(which, curves[i])
+		o.curves = append(o.curves, curves[i])
 	}
-	return which, nil
+	return nil
 }
 
-// growth is how the cost of a record and memory go with customers, orders, shards, size and cycles. The curve of customers ends with as
-// many as are asked for. What is measured is in the file as soon as it is.
+// growth is how the cost of a record and memory go with customers, orders, shards, size and cycles. The curve of customers has none with more
+// than are asked for. The file is whole or as it was.
 func growth(ctx context.Context, o *options, t *table) error {
 	t.load = fmt.Sprintf("%d records, 1 purchase to 9 interactions, %d customers to draw from, %d shards, where nothing else is said", o.events, o.customers, shards)
-	which, err := o.chosen()
-	if err != nil {
-		return err
+	which := o.curves
+	if which == nil {
+		which = curves
 	}
 	csv := "curve,unit,at,records,whole_us,half_us,peak_mib\n"
 	for _, c := range which {
@@ -73,9 +79,9 @@ func growth(ctx context.Context, o *options, t *table) error {
 			if err != nil {
 				return fmt.Errorf("%d %s: %w", at, c.unit, err)
 			}
-			csv += fmt.Sprintf("%s,%q,%d,%d,%.2f,%.2f,%.0f\n", c.name, c.unit, at, l.events, is.whole, is.half, peak)
+			csv += fmt.Sprintf("%s,%s,%d,%d,%.2f,%.2f,%.0f\n", c.name, c.unit, at, l.events, is.whole, is.half, peak)
 			if o.csv != "" {
-				if err := os.WriteFile(o.csv, []byte(csv), 0o600); err != nil {
+				if err := os.WriteFile(o.csv+".part", []byte(csv), 0o600); err != nil {
 					return err
 				}
 			}
@@ -85,7 +91,10 @@ func growth(ctx context.Context, o *options, t *table) error {
 			}
 		}
 	}
-	return nil
+	if o.csv == "" {
+		return nil
+	}
+	return os.Rename(o.csv+".part", o.csv)
 }
 
 // point measures one load, and holds what came out against what was sent.

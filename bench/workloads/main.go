@@ -42,8 +42,9 @@ type options struct {
 	events, customers int
 	rate              float64
 	lead, idle, limit time.Duration
-	root, work        string // of the repository; what is built, and state
-	curves, csv       string // of growth, and the file for what it has measured
+	root, work        string  // of the repository; what is built, and state
+	curves            []curve // of growth; none: all
+	csv               string  // the file for what growth has measured
 	broker            *measure.Broker
 }
 
@@ -53,13 +54,14 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	var o options
 	var which string
-	flag.StringVar(&which, "workloads", strings.Join(names()[:len(workloads)-1], ","), "which, in this order; growth, which is many runs, only if it is named")
+	most := slices.DeleteFunc(names(), func(name string) bool { return name == "growth" })
+	flag.StringVar(&which, "workloads", strings.Join(most, ","), "which, in this order; growth, which is many runs, only if it is named")
 	flag.IntVar(&o.events, "events", 1_000_000, "records of each load")
 	flag.IntVar(&o.customers, "customers", 200_000, "customers")
 	flag.Float64Var(&o.rate, "rate", 0, "records a second where there is a schedule; 0: half of what the cores allow for, by the CPU of a record before")
 	flag.DurationVar(&o.lead, "lead", 0, "storm: how long after they are sent the timers are due; 0: by the number of customers")
 	flag.DurationVar(&o.idle, "idle", 0, "idle: how long nothing is sent; 0: by the number of customers")
-	flag.StringVar(&o.curves, "curves", "customers,orders,shards,size,cycle", "growth: which")
+	flag.Func("curves", "growth: which, in this order; all where nothing is said", o.choose)
 	flag.StringVar(&o.csv, "csv", "", "growth: write the points into this file too")
 	flag.DurationVar(&o.limit, "limit", 15*time.Minute, "longest that any step may take")
 	flag.Parse()
@@ -75,8 +77,8 @@ func (o *options) all(ctx context.Context, which []string) (err error) {
 			return fmt.Errorf("unknown workload %q; there are %s", name, strings.Join(names(), ", "))
 		}
 	}
-	if _, err := o.chosen(); err != nil {
-		return err
+	if (o.curves != nil || o.csv != "") && !slices.Contains(which, "growth") {
+		return fmt.Errorf("curves are those of the workload growth, which is not asked for")
 	}
 	if o.events < 1000 || o.customers < 1000 {
 		return fmt.Errorf("events and customers must be at least 1000")

@@ -142,7 +142,7 @@ type history struct {
 	events    int
 	purchases int     // of ten records
 	hot       float64 // share of the records that goes to a tenth of the customers
-	each      bool    // the first purchases are one of each customer, in no order
+	each      bool    // the first records are one of each customer, in no order
 	fresh     bool    // all of it has happened within the last second
 	padding   int     // bytes of a member that nobody asks for, in each record
 }

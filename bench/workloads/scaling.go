@@ -27,7 +27,7 @@ func scaling(ctx context.Context, o *options, t *table) error {
 // shared loads an application whose processes have their shards already, and tells the CPU of all of them for each record: there is no start
 // and no change of owners in it.
 func (o *options) shared(ctx context.Context, app string, two bool) (us float64, customers int64, err error) {
-	e, err := newEngine(ctx, o, app, "")
+	e, err := newEngine(ctx, o, app, shards, "")
 	if err != nil {
 		return 0, 0, err
 	}

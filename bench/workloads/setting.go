@@ -22,11 +22,11 @@ func (o *options) orders(events int) setting {
 	return setting{history: history{events: events, purchases: 10, each: true}, customers: o.customers, shards: shards}
 }
 
-// warm is a process that has read the past of all its customers and caught up, and what that has cost. All of it was news, so that every
+// warm is a process that has read the past of its customers and caught up, and what that has cost. All of it was news, so that every
 // topic of the outputs has been written to: what the first record of one costs is no latency of the others.
 func (o *options) warm(ctx context.Context, app string, l setting) (*engine, *book, cost, error) {
 	now := time.Now()
-	e, err := newSharded(ctx, o, app, l.shards, l.more)
+	e, err := newEngine(ctx, o, app, l.shards, l.more)
 	if err != nil {
 		return nil, nil, cost{}, err
 	}

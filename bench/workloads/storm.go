@@ -17,7 +17,7 @@ func storm(ctx context.Context, o *options, t *table) error {
 	if lead == 0 {
 		lead = 12*time.Second + time.Duration(o.customers)*time.Second/12_000
 	}
-	e, err := newEngine(ctx, o, t.name, "churn: {method: none}")
+	e, err := newEngine(ctx, o, t.name, shards, "churn: {method: none}")
 	if err != nil {
 		return err
 	}

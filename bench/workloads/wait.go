@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -57,7 +58,7 @@ func caughtUp(ctx context.Context, records int64, until time.Time, es ...*engine
 		for _, e := range es {
 			f, err := e.metrics(ctx)
 			if err != nil {
-				return false, e.broken(err.Error())
+				return false, err
 			}
 			s.CPU += e.cpu()
 			s.Done += int64(f.sum("asiduo_records_consumed_total"))
@@ -103,7 +104,7 @@ func (e *engine) pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-e.ended:
-		return e.broken("it has ended")
+		return e.broken(errors.New("it has ended"))
 	case <-time.After(d):
 		return nil
 	}
