@@ -90,10 +90,11 @@ type decoder struct {
 	future      state.Instant // a time may be this much later than the record's timestamp
 	maxFuture   state.Instant // a timestamp may be this much later than now
 
+	quick  quick
 	dec    jsontext.Decoder
 	reader bytes.Buffer
 	found  [fields]value
-	arena  []byte // texts of found
+	arena  []byte // texts of found, but for those of quick
 }
 
 // decode checks a record in the order of semantics 3.4 and fills f. Without known time, timestamps are not compared
@@ -156,6 +157,15 @@ func position(err error) string {
 
 // scan reads the known fields of one object, checking the whole of it.
 func (d *decoder) scan(b []byte) error {
+	d.found = [fields]value{}
+	if d.quick.scan(b, &d.found) {
+		return nil
+	}
+	return d.strict(b)
+}
+
+// strict is scan without the short way.
+func (d *decoder) strict(b []byte) error {
 	d.found = [fields]value{}
 	d.arena = d.arena[:0]
 	d.reader = *bytes.NewBuffer(b)
