@@ -9,7 +9,7 @@ import (
 	"errors"
 	"math"
 	"math/big"
-	"sort"
+	"math/bits"
 )
 
 // Bucket is the number of a bucket: bucket i holds the amounts v with 1.02^(i-1) < v <= 1.02^i, so that i = ceil(ln v / ln 1.02)
@@ -32,9 +32,31 @@ var edges = func() (list []int64) {
 	}
 }()
 
+// firsts are the buckets of the least amounts of each slot. A slot is the amounts of one length that begin with the same bits, the first
+// one and as many as slotBits: so few buckets that the right one is a step or two from the first.
+var firsts = func() (list [63 << slotBits]Bucket) {
+	b := Bucket(0)
+	for slot := range list {
+		length := slot >> slotBits // but for the first bit
+		least := uint64(1<<slotBits|slot&(1<<slotBits-1)) << (63 - slotBits) >> (63 - length)
+		for edges[b] < int64(least) {
+			b++
+		}
+		list[slot] = b
+	}
+	return list
+}()
+
+const slotBits = 5
+
 // BucketOf is the bucket of an amount of at least 1.
 func BucketOf(v int64) Bucket {
-	return Bucket(sort.Search(len(edges), func(i int) bool { return edges[i] >= v }))
+	zeros := bits.LeadingZeros64(uint64(v))
+	b := firsts[(63-zeros)<<slotBits|int(uint64(v)<<(zeros+1)>>(64-slotBits))]
+	for edges[b] < v {
+		b++
+	}
+	return b
 }
 
 // Edge is the greatest amount of a bucket.

@@ -41,6 +41,27 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
+// Around every edge, and around every amount with few bits, the bucket is the one that a search among all edges finds.
+func TestBucketOfAsSearch(t *testing.T) {
+	amounts := slices.Clone(edges)
+	for length := range 63 {
+		for bits := range int64(1 << 7) {
+			amounts = append(amounts, bits<<length>>7|1<<length)
+		}
+	}
+	for _, amount := range amounts {
+		for _, v := range []int64{amount - 1, amount, amount + 1} {
+			if v < 1 {
+				continue // overflown, or no amount
+			}
+			want, _ := slices.BinarySearch(edges, v)
+			if is := BucketOf(v); is != Bucket(want) {
+				t.Fatalf("%d is in bucket %d and should be in %d", v, is, want)
+			}
+		}
+	}
+}
+
 // drawn is a population as its customers' amounts.
 type drawn struct {
 	revenue int64
