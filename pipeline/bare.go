@@ -35,6 +35,6 @@ func (s *shard) settle(ctx context.Context) error {
 	}
 	s.cycle.reset()
 	s.overlay.reset()
-	s.confess()
+	s.confess(s.missing)
 	return s.commit(ctx)
 }

@@ -44,16 +44,16 @@ func (c *cycle) reset() {
 }
 
 // turn makes one cycle of what is pending and due; false if there was nothing to commit.
-func (s *shard) turn(ctx context.Context) (committed bool, err error) {
+func (s *shard) turn(soft, hard context.Context) (committed bool, err error) {
 	began := time.Now()
 	// Many reads from a slow disk take long, and one from a disk that hangs never ends.
-	if err := s.within(30*s.p.stuck, "reading the customers of a cycle", s.work); err != nil {
+	if err := s.within(30*s.p.stuck, "reading the customers of a cycle", func() error { return s.work(soft) }); err != nil {
 		return false, err
 	}
 	if len(s.cycle.out) == 0 && s.cycle.consumed == 0 && !s.overlay.changes() && !s.adopted.news && !s.bareDue() {
 		err = s.rearm() // at most the order of timers has changed, which is nobody else's business
 	} else {
-		ctx, span := s.cycleSpan(ctx, began)
+		ctx, span := s.cycleSpan(hard, began)
 		s.phase(ctx, "work", began)
 		committed, err = true, s.commit(ctx)
 		finish(span, err)
@@ -66,7 +66,7 @@ func (s *shard) turn(ctx context.Context) (committed bool, err error) {
 
 // work computes the cycle. A panic on the way is a fault of our own code; three of them at one record make the record a
 // dead letter, since it would stop everybody behind it for ever.
-func (s *shard) work() (err error) {
+func (s *shard) work(soft context.Context) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = s.blame(v)
@@ -79,22 +79,10 @@ func (s *shard) work() (err error) {
 		return err
 	}
 	s.listen()
-	s.confess()
-	limit := int(s.p.cfg.Cycle.Bytes.Bytes())
+	s.confess(s.missing)
 	most, silence := s.poison.share(s.p.cfg.Cycle.Records)
-	for len(s.pending) > 0 && c.consumed < most && c.bytes < limit && o.bytes < s.roomy() {
-		if err := s.consume(s.pending[0]); err != nil {
-			return err
-		}
-		c.at = recordID{}
-		s.pending[0] = nil
-		s.pending = s.pending[1:]
-	}
-	if len(s.pending) == 0 {
-		for _, batch := range s.unread {
-			s.skip(batch)
-		}
-		s.unread = s.unread[:0]
+	if err := s.takeIn(soft, most); err != nil {
+		return err
 	}
 	if silence {
 		for _, step := range []func() error{s.playSilence, s.sweepOn, s.tell} {
@@ -105,6 +93,41 @@ func (s *shard) work() (err error) {
 	}
 	c.silence = silence
 	return s.profiles()
+}
+
+// takeIn takes records while there are any, at most so many: what has come while others were worked at joins their cycle, so that cycles
+// grow with what waits, and a customer of many records is written once.
+func (s *shard) takeIn(soft context.Context, most int) error {
+	c, o, limit := &s.cycle, s.overlay, int(s.p.cfg.Cycle.Bytes.Bytes())
+	room := func() bool { return c.consumed < most && c.bytes < limit && o.bytes < s.roomy() }
+	for {
+		for len(s.pending) > 0 && room() {
+			if err := s.consume(s.pending[0]); err != nil {
+				return err
+			}
+			c.at = recordID{}
+			s.pending[0] = nil
+			s.pending = s.pending[1:]
+		}
+		if len(s.pending) > 0 {
+			return nil
+		}
+		for _, batch := range s.unread {
+			s.skip(batch)
+		}
+		s.unread = s.unread[:0]
+		if !room() || c.consumed == 0 || soft.Err() != nil {
+			return nil
+		}
+		told := len(s.missing)
+		if err := s.poll(soft, nil, most-c.consumed); err != nil {
+			return err
+		}
+		s.confess(s.missing[told:])
+		if len(s.pending)+len(s.unread) == 0 {
+			return nil
+		}
+	}
 }
 
 // roomy is how many bytes a cycle may change before it takes nothing more.

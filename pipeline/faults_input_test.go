@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"sync"
 	"testing"
 	"time"
 
@@ -325,5 +326,52 @@ func TestChangelogLost(t *testing.T) {
 				t.Errorf("%d orders in the new epoch", n)
 			}
 		})
+	}
+}
+
+// clients are those of a process that read.
+type clients struct{ all sync.Map }
+
+func (c *clients) OnNewClient(cl *kgo.Client) { c.all.Store(cl, nil) }
+
+// fetched says whether one of them has records that nobody has polled.
+func (c *clients) fetched() (some bool) {
+	c.all.Range(func(cl, _ any) bool {
+		some = cl.(*kgo.Client).BufferedFetchRecords() > 0
+		return !some
+	})
+	return some
+}
+
+// TestSkipLostWithinCycle has the record that shows a loss come while a cycle is at work, which takes it in: the loss is told before it.
+func TestSkipLostWithinCycle(t *testing.T) {
+	s := newShop(t)
+	s.start()
+	s.buy("o1")
+	s.read(0, 1)
+	s.stop()
+	s.setBack()
+	end := s.open("o2")
+	for range 5 {
+		if err := s.cluster.MoveTopicPartition("purchases", 0, s.cluster.PartitionInfo("purchases", 0).Leader); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.put("interactions", 0, s.who[0], fmt.Sprintf(`{"id":"i1","customer_id":%q,"type":"visit","at":"2024-05-01T09:00:00Z"}`, s.who[0]))
+	s.cfg.Inputs.Lost = "skip"
+	var readers clients
+	s.start(func(p *Pipeline) {
+		p.deps.Client = append(p.deps.Client, kgo.WithHooks(&readers))
+		p.Touch(func(r *kgo.Record) {
+			if r.Topic == "interactions" {
+				end()
+				eventually(t, "the order to be fetched", readers.fetched)
+			}
+		})
+	})
+	s.await("the loss to be told", func() bool { return s.counter("asiduo_dead_letters_total", "input_lost") == 1 })
+	s.await("the order", func() bool { return s.orders(0) == 2 })
+	if got, want := s.letters(), map[string]string{"purchases/0@1": "input_lost"}; !maps.Equal(got, want) {
+		t.Errorf("dead letters %v, want %v", got, want)
 	}
 }

@@ -211,7 +211,7 @@ func (s *shop) cycleWork(on *shard, n int) {
 					at[c.topic]++
 				}
 				on.pending = append(on.pending[:0], rs...)
-				if err := on.work(); err != nil || on.cycle.consumed != len(rs) {
+				if err := on.work(s.t.Context()); err != nil || on.cycle.consumed != len(rs) {
 					s.t.Errorf("%s: %d of %d, %v", c.name, on.cycle.consumed, len(rs), err)
 				}
 			}

@@ -16,7 +16,7 @@ func (s *shard) run(soft, hard context.Context) error {
 	flushed, looked, anchored := time.Now(), time.Now(), time.Now()
 	for {
 		began := time.Now()
-		if err := s.poll(soft); err != nil {
+		if err := s.await(soft); err != nil {
 			return err
 		}
 		if soft.Err() != nil {
@@ -29,7 +29,7 @@ func (s *shard) run(soft, hard context.Context) error {
 			return fmt.Errorf("store: %w", err)
 		}
 		s.ask(soft)
-		committed, err := s.turn(hard)
+		committed, err := s.turn(soft, hard)
 		if err != nil {
 			return err
 		}
@@ -67,18 +67,23 @@ func (s *shard) rest(ctx context.Context, began time.Time) {
 	}
 }
 
-// poll makes sure that records are pending if there are any. It waits only when there is nothing else to do.
-func (s *shard) poll(soft context.Context) error {
+// await makes sure that records are pending if there are any. It waits only when there is nothing else to do.
+func (s *shard) await(soft context.Context) error {
 	if len(s.pending) > 0 {
 		return nil
 	}
-	var ctx context.Context // none: take what has been fetched and return; one that has ended would take nothing
-	if !s.silence.more && s.adopted.move == nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(soft, s.p.idle)
-		defer cancel()
+	if s.silence.more || s.adopted.move != nil {
+		return s.poll(soft, nil, s.p.cfg.Cycle.Records)
 	}
-	fetched := s.cl.PollRecords(ctx, s.p.cfg.Cycle.Records)
+	ctx, cancel := context.WithTimeout(soft, s.p.idle)
+	defer cancel()
+	return s.poll(soft, ctx, s.p.cfg.Cycle.Records)
+}
+
+// poll makes records pending where none are, at most so many. It waits for them as long as wait lives; without it takes what has been
+// fetched and returns.
+func (s *shard) poll(soft, wait context.Context, most int) error {
+	fetched := s.cl.PollRecords(wait, most) // a context that has ended would take nothing
 	var unread []*kgo.ErrDecompressTooLarge
 	for _, e := range fetched.Errors() {
 		if batch, ok := errors.AsType[*kgo.ErrDecompressTooLarge](e.Err); ok {

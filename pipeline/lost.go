@@ -202,9 +202,10 @@ func bounds(ctx context.Context, adm *kadm.Client, topics []string) (starts, end
 	return starts, ends, nil
 }
 
-// confess puts what is left behind into the cycle, which makes it true together with the new positions.
-func (s *shard) confess() {
-	for _, l := range s.missing {
+// confess puts what is left behind into the cycle, which makes it true together with the new positions. It comes before what comes behind
+// it in its input.
+func (s *shard) confess(missing []lost) {
+	for _, l := range missing {
 		s.send(s.adopted.enc.DeadLetter(&events.Rejected{
 			Topic: l.topic, Partition: l.partition, Offset: l.from, Timestamp: -1, Reason: string(inputLost),
 			Detail: l.why + "; the shard goes on without them (inputs.lost is skip)",
