@@ -38,7 +38,7 @@ func Default() Config {
 		Value:  Value{HorizonDays: 3 * 365, AnnualRate: "0.1", Margin: "1"},
 		Limits: Limits{MaxRecordBytes: 1 << 20, FutureHours: 24, OrdersPerCustomer: 512, RefundsPerCustomer: 1024, ConsentPurposes: 32},
 		Cycle: Cycle{
-			Records:            5000,
+			Records:            10000,
 			Bytes:              4 << 20,
 			Timers:             2000,
 			Sweep:              2000,
@@ -51,7 +51,7 @@ func Default() Config {
 		State: State{
 			Dir:        "./asiduo-data",
 			BlockCache: 64 << 20,
-			HotCache:   64 << 20,
+			HotCache:   256 << 20,
 			Memtable:   4 << 20,
 			FlushEvery: Duration(10 * time.Second),
 			MinFree:    256 << 20,
