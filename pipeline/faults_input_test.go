@@ -193,16 +193,22 @@ func (s *shop) setBack() {
 	s.checkpointAt(1, &later)
 }
 
+// newLeaders begins so many leader epochs of purchases/0.
+func (s *shop) newLeaders(n int) {
+	s.t.Helper()
+	for range n {
+		if err := s.cluster.MoveTopicPartition("purchases", 0, s.cluster.PartitionInfo("purchases", 0).Leader); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 // setBackLongAgo is one that has had as many leaders again since: only the record at our position shows it.
 func (s *shop) setBackLongAgo() {
 	s.t.Helper()
 	s.setBack()
 	s.buy("o2")
-	for range 5 {
-		if err := s.cluster.MoveTopicPartition("purchases", 0, s.cluster.PartitionInfo("purchases", 0).Leader); err != nil {
-			s.t.Fatal(err)
-		}
-	}
+	s.newLeaders(5)
 }
 
 // TestInputTailLost stops on an input that ends before our position, or did when it was cut.
@@ -352,11 +358,7 @@ func TestSkipLostWithinCycle(t *testing.T) {
 	s.stop()
 	s.setBack()
 	end := s.open("o2")
-	for range 5 {
-		if err := s.cluster.MoveTopicPartition("purchases", 0, s.cluster.PartitionInfo("purchases", 0).Leader); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.newLeaders(5)
 	s.put("interactions", 0, s.who[0], fmt.Sprintf(`{"id":"i1","customer_id":%q,"type":"visit","at":"2024-05-01T09:00:00Z"}`, s.who[0]))
 	s.cfg.Inputs.Lost = "skip"
 	var readers clients
