@@ -141,6 +141,8 @@ func Open(dir string, o Options) (*Store, error) {
 		FS: files, Cache: o.Cache, MemTableSize: o.Memtable, DisableWAL: true, ReadOnly: o.ReadOnly,
 		FormatMajorVersion: pebble.FormatTableFormatV6, Logger: panicLogger{},
 		EventListener: &pebble.EventListener{},
+		// Keys come without order: each compaction of level 0 rewrites all that lies below, so it waits for twice as many flushes as usual.
+		L0CompactionThreshold: 8,
 	}
 	for i := range opts.Levels { // newcomers, and interactions of those without any, are looked for in vain
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
