@@ -97,13 +97,13 @@ PEERS ?=
 bench:
 	$(GO) run ./bench/compare -events $(EVENTS) $(if $(PEERS),-peers $(PEERS))
 
-# All of it at full size: hours on a quiet machine with 40 GB of room.
+# All of it at full size: two hours on a quiet machine with 40 GB of room.
 bench-full:
 	$(GO) run ./bench/compare -events 5000000 -rounds 3
-	$(MAKE) bench-workloads WORKLOADS=retail,uniform,idle,snapshot EVENTS=20000000 CUSTOMERS=10000000
-	$(MAKE) bench-workloads WORKLOADS=restore EVENTS=5000000 CUSTOMERS=5000000
-	$(MAKE) bench-workloads WORKLOADS=storm,latency,scaling EVENTS=1000000 CUSTOMERS=1000000
-	$(MAKE) bench-growth CUSTOMERS=10000000
+	$(MAKE) bench-workloads WORKLOADS=retail,uniform EVENTS=20000000 CUSTOMERS=10000000
+	$(MAKE) bench-workloads WORKLOADS=idle,snapshot EVENTS=10000000 CUSTOMERS=10000000
+	$(MAKE) bench-workloads WORKLOADS=restore,storm,latency,scaling EVENTS=2000000 CUSTOMERS=1000000
+	$(MAKE) bench-growth EVENTS=500000 CUSTOMERS=10000000
 
 # asiduo alone over loads that each show another of its costs, on a real Kafka, with the goals beside: bench/README.md. WORKLOADS=retail,storm
 # for some of them, WORKLOADS=growth CURVES=orders,cycle for some of the curves of growth.

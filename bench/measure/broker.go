@@ -121,7 +121,7 @@ func (b *Broker) Changelog(ctx context.Context, group string) (n int64, err erro
 // Outputs is the last stable offset of the output: it grows with every commit.
 func (b *Broker) Outputs(ctx context.Context, topic string) (int64, error) {
 	ends, err := b.Admin.ListCommittedOffsets(ctx, topic)
-	return total(ends), err
+	return total(ends), errors.Join(err, ends.Error())
 }
 
 // Done is how many records of the input the group has committed.

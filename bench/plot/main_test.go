@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-const points = header + `
-shards,shards,1,1000,10.5,9.25,100
-shards,shards,64,1000,12,11,200
-size,bytes,16000,1000,30,29,150
+const points = header + `,disk_b
+shards,shards,1,1000,10.5,9.25,100,120
+shards,shards,64,1000,12,11,200,130
+size,bytes,16000,1000,30,29,150,140
 `
 
 // TestRead holds the points against the file that they are from.

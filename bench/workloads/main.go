@@ -63,7 +63,7 @@ func main() {
 	flag.DurationVar(&o.idle, "idle", 0, "idle: how long nothing is sent; 0: by the number of customers")
 	flag.Func("curves", "growth: which, in this order; all where nothing is said", o.choose)
 	flag.StringVar(&o.csv, "csv", "", "growth: write the points into this file too")
-	flag.DurationVar(&o.limit, "limit", 15*time.Minute, "longest that any step may take")
+	flag.DurationVar(&o.limit, "limit", 30*time.Minute, "longest that any step may take")
 	flag.Parse()
 	if err := o.all(ctx, strings.Split(which, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "workloads:", err)

@@ -142,7 +142,7 @@ type history struct {
 	events    int
 	purchases int     // of ten records
 	hot       float64 // share of the records that goes to a tenth of the customers
-	each      bool    // the first records are one of each customer, in no order
+	rounds    int     // so many times, the first records are one of each customer, in no order
 	fresh     bool    // all of it has happened within the last second
 	padding   int     // bytes of a member that nobody asks for, in each record
 }
@@ -163,7 +163,7 @@ func (b *book) past(h history, now time.Time) func(yield func(*kgo.Record) bool)
 			default:
 				n = tenth + n%(len(b.customers)-tenth)
 			}
-			if h.each && i < len(b.customers) {
+			if i/len(b.customers) < h.rounds {
 				n = int(int64(i) * 7_368_787 % int64(len(b.customers)))
 			}
 			at := now.Add(step * time.Duration(i-h.events)).Truncate(time.Millisecond)

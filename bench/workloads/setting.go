@@ -19,7 +19,7 @@ func (o *options) mix() setting {
 
 // orders is purchases alone; the first of them are one of each customer.
 func (o *options) orders(events int) setting {
-	return setting{history: history{events: events, purchases: 10, each: true}, customers: o.customers, shards: shards}
+	return setting{history: history{events: events, purchases: 10, rounds: 1}, customers: o.customers, shards: shards}
 }
 
 // warm is a process that has read the past of its customers and caught up, and what that has cost. All of it was news, so that every

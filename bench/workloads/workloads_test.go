@@ -58,6 +58,26 @@ func TestPast(t *testing.T) {
 	}
 }
 
+// TestRounds counts what comes of each customer, and reads records that were made longer.
+func TestRounds(t *testing.T) {
+	const customers, rounds, padding = 1000, 3, 500
+	b := &book{purchases: "p", interactions: "i", rng: rand.New(rand.NewPCG(1, 2)), customers: make([]account, customers)}
+	seen, i := map[string]int{}, 0
+	for r := range b.past(history{events: rounds * customers, purchases: 10, rounds: rounds, padding: padding}, time.Now()) {
+		seen[string(r.Key)]++
+		if i++; len(seen) != min(i, customers) || seen[string(r.Key)] != (i-1)/customers+1 {
+			t.Fatalf("record %d is the %d. of %s; %d customers", i, seen[string(r.Key)], r.Key, len(seen))
+		}
+		var v struct{ Note string }
+		if err := json.Unmarshal(r.Value, &v); err != nil || len(v.Note) < padding || len(v.Note) > padding+16 {
+			t.Fatal(err, v.Note)
+		}
+	}
+	if i != rounds*customers {
+		t.Error(i)
+	}
+}
+
 // TestProfile reads what a profile says of an account.
 func TestProfile(t *testing.T) {
 	for text, want := range map[string]account{
