@@ -120,7 +120,10 @@ func TestCorruptChangelogKeepsStoresBehind(t *testing.T) {
 	})
 	eventually(t, "shard 0 is looked at again", func() bool { return looks.Load() > 12 })
 	s.stop()
-	kept, err := store.Open("data/shard-0.set-aside", s.process().storeOptions(0))
+	opt := s.process().storeOptions(0)
+	opt.Cache = pebble.NewCache(1 << 20)
+	defer opt.Cache.Unref()
+	kept, err := store.Open("data/shard-0.set-aside", opt)
 	if err != nil {
 		t.Fatal(err)
 	}

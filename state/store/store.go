@@ -121,13 +121,14 @@ var ErrClosed = errors.New("the shard is being closed")
 
 // Store is one shard's database. One goroutine writes; others read through Views.
 type Store struct {
-	db      *pebble.DB
-	closing atomic.Bool
-	reading sync.RWMutex // held while a view reads, so that the database outlives that
-	viewing sync.Mutex
-	views   map[*View]struct{}     // that are not closed; guarded by viewing
-	trouble *atomic.Bool           // the database cannot write in the background
-	broken  *atomic.Pointer[error] // what the database has found corrupt, perhaps in the background
+	db       *pebble.DB
+	closing  atomic.Bool
+	reading  sync.RWMutex // held while a view reads, so that the database outlives that
+	viewing  sync.Mutex
+	views    map[*View]struct{}     // that are not closed; guarded by viewing
+	takeBack func()                 // what the cache has lent
+	trouble  *atomic.Bool           // the database cannot write in the background
+	broken   *atomic.Pointer[error] // what the database has found corrupt, perhaps in the background
 
 	// No timer is earlier. Those that have come up lie before it, deleted, until they are compacted away: who began with them would
 	// pass over all of them each time.
@@ -141,8 +142,8 @@ func Open(dir string, o Options) (*Store, error) {
 		FS: files, Cache: o.Cache, MemTableSize: o.Memtable, DisableWAL: true, ReadOnly: o.ReadOnly,
 		FormatMajorVersion: pebble.FormatTableFormatV6, Logger: panicLogger{},
 		EventListener: &pebble.EventListener{},
-		// Keys come without order: each compaction of level 0 rewrites all that lies below, so it waits for twice as many flushes as usual.
-		L0CompactionThreshold: 8,
+		// Keys come without order: each compaction of level 0 rewrites all that lies below, so it waits for four times as many flushes as usual.
+		L0CompactionThreshold: 16, L0StopWritesThreshold: 32,
 	}
 	for i := range opts.Levels { // newcomers, and interactions of those without any, are looked for in vain
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -180,7 +181,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	return &Store{db: db, views: map[*View]struct{}{}, trouble: trouble, broken: broken}, nil
+	s := &Store{db: db, views: map[*View]struct{}{}, trouble: trouble, broken: broken}
+	// Pebble takes write buffers out of the cache, two of each database: those of a few shards would leave nothing to the blocks.
+	s.takeBack = o.Cache.Reserve(-2 * int(o.Memtable)) // #nosec G115 -- at most 1 GiB
+	return s, nil
 }
 
 // FatalError is what a panic of the database carries: a fault after which it cannot go on.
@@ -209,6 +213,7 @@ func (s *Store) Close(flush bool) error {
 	if flush && !s.trouble.Load() {
 		err = errors.Join(err, s.db.Flush())
 	}
+	defer s.takeBack()
 	return errors.Join(err, s.db.Close())
 }
 
