@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -75,6 +76,11 @@ func (s *shard) work(soft context.Context) (err error) {
 	c, o := &s.cycle, s.overlay
 	c.reset()
 	o.reset()
+	defer func() {
+		if ended := o.store.End(); err == nil {
+			err = ended
+		}
+	}()
 	if err := s.adopt(); err != nil {
 		return err
 	}
@@ -84,7 +90,7 @@ func (s *shard) work(soft context.Context) (err error) {
 	if err := s.takeIn(soft, most); err != nil {
 		return err
 	}
-	if silence {
+	if silence = silence && soft.Err() == nil; silence {
 		for _, step := range []func() error{s.playSilence, s.sweepOn, s.tell} {
 			if err := step(); err != nil {
 				return err
@@ -96,11 +102,19 @@ func (s *shard) work(soft context.Context) (err error) {
 }
 
 // takeIn takes records while there are any, at most so many: what has come while others were worked at joins their cycle, so that cycles
-// grow with what waits, and a customer of many records is written once.
+// grow with what waits, and a customer of many records is written once. When soft ends it leaves the others: what it has is committed in time.
 func (s *shard) takeIn(soft context.Context, most int) error {
 	c, o, limit := &s.cycle, s.overlay, int(s.p.cfg.Cycle.Bytes.Bytes())
-	room := func() bool { return c.consumed < most && c.bytes < limit && o.bytes < s.roomy() }
+	room := func() bool {
+		return soft.Err() == nil && c.consumed < most && c.bytes < limit && o.bytes < s.roomy()
+	}
 	for {
+		if room() {
+			ahead := s.pending[:min(len(s.pending), most-c.consumed)]
+			if err := o.readAhead(ahead, s.roomy()-o.bytes); err != nil {
+				return err
+			}
+		}
 		for len(s.pending) > 0 && room() {
 			if err := s.consume(s.pending[0]); err != nil {
 				return err
@@ -116,13 +130,14 @@ func (s *shard) takeIn(soft context.Context, most int) error {
 			s.skip(batch)
 		}
 		s.unread = s.unread[:0]
-		if !room() || c.consumed == 0 || soft.Err() != nil {
+		if !room() || c.consumed == 0 {
 			return nil
 		}
 		told := len(s.missing)
 		if err := s.poll(soft, nil, most-c.consumed); err != nil {
 			return err
 		}
+		s.listen() // none of them is younger than now
 		s.confess(s.missing[told:])
 		if len(s.pending)+len(s.unread) == 0 {
 			return nil
@@ -260,7 +275,8 @@ func optional[T any](known bool, v *T) *T {
 func (c *cycle) reject(s *shard, r *kgo.Record, bad *reject) {
 	s.send(s.adopted.enc.DeadLetter(&events.Rejected{
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(),
-		Key: r.Key, Value: r.Value, Reason: string(bad.reason), Detail: bad.detail,
+		Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value), // without the batch that they lie in, which may be as long as a hundred of them
+		Reason: string(bad.reason), Detail: bad.detail,
 	}))
 	c.tally.rejected[bad.reason]++
 }

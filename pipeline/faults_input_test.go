@@ -362,10 +362,12 @@ func TestSkipLostWithinCycle(t *testing.T) {
 	s.put("interactions", 0, s.who[0], fmt.Sprintf(`{"id":"i1","customer_id":%q,"type":"visit","at":"2024-05-01T09:00:00Z"}`, s.who[0]))
 	s.cfg.Inputs.Lost = "skip"
 	var readers clients
+	cycles := make(chan float64, 1)
 	s.start(func(p *Pipeline) {
 		p.deps.Client = append(p.deps.Client, kgo.WithHooks(&readers))
 		p.Touch(func(r *kgo.Record) {
 			if r.Topic == "interactions" {
+				cycles <- s.counter("asiduo_cycles_total", "0")
 				end()
 				eventually(t, "the order to be fetched", readers.fetched)
 			}
@@ -373,6 +375,9 @@ func TestSkipLostWithinCycle(t *testing.T) {
 	})
 	s.await("the loss to be told", func() bool { return s.counter("asiduo_dead_letters_total", "input_lost") == 1 })
 	s.await("the order", func() bool { return s.orders(0) == 2 })
+	if was, is := <-cycles, s.counter("asiduo_cycles_total", "0"); is != was+1 {
+		t.Errorf("%v cycles, not one", is-was)
+	}
 	if got, want := s.letters(), map[string]string{"purchases/0@1": "input_lost"}; !maps.Equal(got, want) {
 		t.Errorf("dead letters %v, want %v", got, want)
 	}

@@ -43,6 +43,9 @@ func (c *hotCache) get(id string) *stored {
 	return s
 }
 
+// has says whether a customer is hot, and leaves everything as it is.
+func (c *hotCache) has(id []byte) bool { return c.young[string(id)] != nil || c.old[string(id)] != nil }
+
 // add makes a customer hot who is not.
 func (c *hotCache) add(id string, s *stored) {
 	c.young[id], s.generation = s, c.generation

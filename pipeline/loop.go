@@ -107,7 +107,7 @@ func (s *shard) poll(soft, wait context.Context, most int) error {
 		}
 		return err
 	}
-	s.pending = append(s.pending[:0], fetched.Records()...)
+	s.pending = fetched.Records()
 	s.leap(unread)
 	return nil
 }

@@ -2,6 +2,10 @@ package pipeline
 
 import (
 	"iter"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/asiduo/asiduo/state"
 	"github.com/asiduo/asiduo/state/population"
@@ -27,9 +31,11 @@ type entry struct {
 // overlay is what the running cycle has changed, in the order in which customers were first touched. It dies with the
 // shard; nothing of it is true before the commit.
 type overlay struct {
-	store   *store.Store
+	store   *store.Reader
 	cache   *hotCache
 	entries map[string]*entry
+	ahead   map[string]*stored // has been read for records that are to come
+	cold    []cold             // scratch of readAhead
 	order   []*entry
 	spare   []*entry // entries of former cycles, for their buffers
 	bytes   int
@@ -40,7 +46,7 @@ type overlay struct {
 
 func newOverlay(s *store.Store, cache *hotCache) (*overlay, error) {
 	some, err := s.Interactions()
-	return &overlay{store: s, cache: cache, entries: map[string]*entry{}, interactions: some}, err
+	return &overlay{store: s.NewReader(), cache: cache, entries: map[string]*entry{}, ahead: map[string]*stored{}, interactions: some}, err
 }
 
 // reset forgets the cycle and keeps buffers of ordinary size.
@@ -52,8 +58,73 @@ func (o *overlay) reset() {
 		}
 	}
 	clear(o.entries)
+	clear(o.ahead)
 	clear(o.order)
 	o.order, o.bytes = o.order[:0], 0
+}
+
+// cold is a customer whom the store has to be asked for.
+type cold struct {
+	id string
+	is *stored
+}
+
+// readAhead reads whom records are of, at most so many bytes, in the order of their keys: a table of the store is opened once for many
+// of them then, and its index and filter are looked for once, which costs several times what the block with the record does. Whoever is left out
+// is read alone.
+func (o *overlay) readAhead(rs []*kgo.Record, most int) error {
+	clear(o.ahead) // of records that have come
+	all := o.cold[:0]
+	for _, r := range rs {
+		if o.entries[string(r.Key)] != nil || o.ahead[string(r.Key)] != nil || o.cache.has(r.Key) {
+			continue
+		}
+		c := cold{string(r.Key), &stored{}}
+		o.ahead[c.id] = c.is
+		all = append(all, c)
+	}
+	o.cold = all
+	defer clear(all)
+	slices.SortFunc(all, func(a, b cold) int { return strings.Compare(a.id, b.id) })
+	for i, c := range all {
+		if most < 0 {
+			for _, c := range all[i:] {
+				delete(o.ahead, c.id)
+			}
+			all = all[:i]
+			break
+		}
+		if err := o.readCustomer(c.id, c.is); err != nil {
+			return err
+		}
+		most -= len(c.id) + len(c.is.customer) + cacheOverhead
+	}
+	for _, c := range all {
+		if most < 0 {
+			break
+		}
+		if err := o.readInteractions(c.id, c.is); err != nil {
+			return err
+		}
+		most -= len(c.is.interactions)
+	}
+	return nil
+}
+
+func (o *overlay) readCustomer(id string, is *stored) (err error) {
+	o.key = store.CustomerKey(o.key[:0], id)
+	is.customer, _, err = o.store.Get(o.key, nil)
+	return err
+}
+
+// readInteractions reads those of a customer, unless nobody has any.
+func (o *overlay) readInteractions(id string, is *stored) (err error) {
+	if o.interactions {
+		o.key = store.InteractionsKey(o.key[:0], id)
+		is.interactions, _, err = o.store.Get(o.key, nil)
+	}
+	is.loaded = err == nil
+	return err
 }
 
 // customer is the entry of a customer, read if need be, and the customer decoded into c.
@@ -65,11 +136,11 @@ func (o *overlay) customer(id string, c *state.Customer) (*entry, error) {
 	if is != nil {
 		return o.enter(id, is, c)
 	}
-	is = &stored{}
-	o.key = store.CustomerKey(o.key[:0], id)
-	var err error
-	if is.customer, _, err = o.store.Get(o.key, nil); err != nil {
-		return nil, err
+	if is = o.ahead[id]; is == nil {
+		is = &stored{}
+		if err := o.readCustomer(id, is); err != nil {
+			return nil, err
+		}
 	}
 	e, err := o.enter(id, is, c)
 	if err == nil {
@@ -124,15 +195,12 @@ func decode(b []byte, c *state.Customer) error {
 // withInteractions decodes the entry's interactions into n, read if need be; false if there are none.
 func (o *overlay) withInteractions(e *entry, n *state.Interactions) (bool, error) {
 	if !e.loaded {
-		if !e.is.loaded && o.interactions {
-			o.key = store.InteractionsKey(o.key[:0], e.id)
-			var err error
-			if e.is.interactions, _, err = o.store.Get(o.key, nil); err != nil {
+		if !e.is.loaded {
+			if err := o.readInteractions(e.id, e.is); err != nil {
 				return false, err
 			}
 			o.cache.grew(e.is, cap(e.is.interactions))
 		}
-		e.is.loaded = true
 		e.interactions = append(e.interactions, e.is.interactions...)
 		e.loaded = true
 		o.bytes += 2 * len(e.interactions)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
 
 	"github.com/asiduo/asiduo/state"
@@ -64,6 +65,15 @@ func TestOverlayOfAMap(t *testing.T) {
 				found(e, err)
 				buy(e)
 			},
+			"read ahead": func(t *rapid.T) {
+				var rs []*kgo.Record
+				for _, id := range rapid.SliceOfN(who, 0, 8).Draw(t, "whom") {
+					rs = append(rs, &kgo.Record{Key: []byte(id)})
+				}
+				if err := o.readAhead(rs, rapid.IntRange(-1, 2000).Draw(t, "most")); err != nil {
+					t.Fatal(err)
+				}
+			},
 			"look": func(t *rapid.T) {
 				e, err := o.customer(who.Draw(t, "who"), &c)
 				found(e, err)
@@ -105,10 +115,16 @@ func TestOverlayOfAMap(t *testing.T) {
 				people.recount(o)
 				o.committed()
 				o.reset()
+				if err := o.store.End(); err != nil {
+					t.Fatal(err)
+				}
 				committed.orders, committed.visits = maps.Clone(orders), maps.Clone(visits)
 			},
 			"reopen": func(t *rapid.T) { // what was not committed is lost
 				cache = newHotCache(int64(limit))
+				if err := o.store.End(); err != nil {
+					t.Fatal(err)
+				}
 				if o, err = newOverlay(db, cache); err != nil {
 					t.Fatal(err)
 				}
@@ -161,6 +177,9 @@ func TestOverlayOfAMap(t *testing.T) {
 				count.Add(c.Member(nil), 1)
 				buyers++
 			}
+		}
+		if err := o.store.End(); err != nil {
+			t.Fatal(err)
 		}
 		if !people.count.Equal(&count) || people.number != buyers {
 			t.Fatalf("%d customers are counted as %v, %d are stored as %v", people.number, people.count, buyers, count)

@@ -13,7 +13,7 @@ import (
 type quick struct {
 	b     []byte
 	at    int
-	names [][]byte // of the objects that are open, to see one that comes twice
+	names [][2]int // of the objects that are open, to see one that comes twice: where in b, so that no old record is kept for its names
 	found *[fields]value
 }
 
@@ -63,11 +63,12 @@ func (q *quick) members(known func([]byte) (field, bool), depth int) bool {
 			return false
 		}
 		for _, before := range q.names[first:] {
-			if bytes.Equal(before, name) {
+			if bytes.Equal(q.b[before[0]:before[1]], name) {
 				return false
 			}
 		}
-		q.names = append(q.names, name)
+		end := q.at - 1 // before the quote
+		q.names = append(q.names, [2]int{end - len(name), end})
 		if !q.next(':') {
 			return false
 		}

@@ -3,8 +3,10 @@ package pipeline
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 )
 
 // quickAgrees holds the quick reader against the strict one; it says whether the quick one has read all.
@@ -78,4 +80,26 @@ func TestQuick(t *testing.T) {
 			t.Errorf("%q is read", text)
 		}
 	}
+}
+
+// TestQuickLetsGo reads a record of many names and then one of few: nothing of the first is kept for the names that it had more.
+func TestQuickLetsGo(t *testing.T) {
+	var d decoder
+	read := func(text string) weak.Pointer[byte] {
+		b := append(make([]byte, 0, 1<<20), text...)
+		if d.found = [fields]value{}; !d.quick.scan(b, &d.found) {
+			t.Fatalf("%q is not read", text)
+		}
+		return weak.Make(&b[0])
+	}
+	first := read(`{"a":1,"b":{"c":2,"d":{"e":3}}}`)
+	second := read(`{"a":1}`)
+	runtime.GC()
+	if first.Value() != nil {
+		t.Error("the first record is kept")
+	}
+	if second.Value() == nil {
+		t.Error("this shows nothing: the second is not kept either")
+	}
+	runtime.KeepAlive(&d)
 }
