@@ -40,7 +40,7 @@ var curves = []curve{
 		l.padding, l.events, l.customers, l.more = at, o.events/scale, max(o.customers/scale, 10), "cycle: {bytes: 64MiB}"
 		return l
 	}},
-	{"cycle", "records per cycle", []int{100, 500, 2000, 5000, 20_000}, func(o *options, at int) setting {
+	{"cycle", "records per cycle", []int{100, 500, 2000, 10_000, 50_000}, func(o *options, at int) setting {
 		l := o.mix()
 		l.more = fmt.Sprintf("cycle: {records: %d, bytes: 64MiB}", at)
 		return l
