@@ -99,7 +99,7 @@ bench:
 
 # All of it at full size: two hours on a quiet machine with 40 GB of room.
 bench-full:
-	$(GO) run ./bench/compare -events 5000000 -rounds 3
+	$(GO) run ./bench/compare -events 5000000 -customers 1000000 -rounds 3
 	$(MAKE) bench-workloads WORKLOADS=retail,uniform EVENTS=20000000 CUSTOMERS=10000000
 	$(MAKE) bench-workloads WORKLOADS=idle,snapshot EVENTS=10000000 CUSTOMERS=10000000
 	$(MAKE) bench-workloads WORKLOADS=restore,storm,latency,scaling EVENTS=2000000 CUSTOMERS=1000000
