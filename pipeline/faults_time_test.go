@@ -13,13 +13,18 @@ import (
 	"github.com/asiduo/asiduo/state"
 )
 
+// orderedAt is a record of an order, placed and stamped at an instant.
+func orderedAt(who, id string, at time.Time) *kgo.Record {
+	value := strings.Replace(order(who, id), "2024-05-01T09:00:00Z", at.UTC().Format("2006-01-02T15:04:05.000Z"), 1)
+	return &kgo.Record{Topic: "purchases", Key: []byte(who), Value: []byte(value), Timestamp: at}
+}
+
 // buyNow writes an order of the customer of each shard, placed and stamped now.
 func (s *shop) buyNow(id string) {
 	s.t.Helper()
 	for shard, who := range s.who {
-		at := time.Now().UTC()
-		value := strings.Replace(order(who, id), "2024-05-01T09:00:00Z", at.Format("2006-01-02T15:04:05.000Z"), 1)
-		r := &kgo.Record{Topic: "purchases", Partition: int32(shard), Key: []byte(who), Value: []byte(value), Timestamp: at}
+		r := orderedAt(who, id, time.Now())
+		r.Partition = int32(shard)
 		if err := s.cl.ProduceSync(s.t.Context(), r).FirstErr(); err != nil {
 			s.t.Fatal(err)
 		}

@@ -147,23 +147,11 @@ func TestCycleWork(t *testing.T) {
 	s := newShop(t)
 	const n = 30_000
 	s.cfg.Limits.OrdersPerCustomer, s.cfg.Cycle.Records, s.cfg.Cycle.Bytes = 10, n, 64<<20
-	var once sync.Once
 	measured := make(chan struct{})
-	s.start(func(p *Pipeline) {
-		p.deps.Interrupt = func(id int32, at Step) (err error) {
-			if id == 0 && at == AfterApply { // on the goroutine of the shard
-				once.Do(func() {
-					p.board.mu.Lock()
-					on := p.board.serving[id]
-					p.board.mu.Unlock()
-					s.cycleWork(on, n)
-					close(measured)
-					err = errors.New("measured") // what was made up dies with the shard
-				})
-			}
-			return err
-		}
-	})
+	s.start(onShard(func(on *shard) {
+		s.cycleWork(on, n)
+		close(measured)
+	}))
 	s.buy("o1")
 	select {
 	case <-measured:
@@ -171,6 +159,25 @@ func TestCycleWork(t *testing.T) {
 		t.Fatalf("not measured: %+v", s.pipe.Status())
 	}
 	s.read(0, 1)
+}
+
+// onShard does something once on the goroutine of shard 0, which has made a cycle. What is made up dies with the shard.
+func onShard(do func(on *shard)) func(*Pipeline) {
+	var once sync.Once
+	return func(p *Pipeline) {
+		p.deps.Interrupt = func(id int32, at Step) (err error) {
+			if id == 0 && at == AfterApply {
+				once.Do(func() {
+					p.board.mu.Lock()
+					on := p.board.serving[id]
+					p.board.mu.Unlock()
+					do(on)
+					err = errors.New("done")
+				})
+			}
+			return err
+		}
+	}
 }
 
 func (s *shop) cycleWork(on *shard, n int) {

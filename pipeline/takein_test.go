@@ -2,10 +2,7 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,9 +19,7 @@ func TestTakesIn(t *testing.T) {
 	var ahead atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	put := func(id string) {
-		value := strings.Replace(order(s.who[0], id), "2024-05-01T09:00:00Z", now().UTC().Format("2006-01-02T15:04:05.000Z"), 1)
-		r := &kgo.Record{Topic: "purchases", Key: []byte(s.who[0]), Value: []byte(value), Timestamp: now()}
-		if err := s.cl.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+		if err := s.cl.ProduceSync(t.Context(), orderedAt(s.who[0], id, now())).FirstErr(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -57,41 +52,59 @@ func TestTakesIn(t *testing.T) {
 // the cycle has is committed while there is time.
 func TestLeavesTheRest(t *testing.T) {
 	s := newShop(t)
-	var once sync.Once
-	var at atomic.Pointer[func()] // the third record
+	soft, end := context.WithCancel(t.Context())
+	var working atomic.Bool
 	left := make(chan int, 2)
 	s.start(func(p *Pipeline) {
 		p.Touch(func(r *kgo.Record) {
-			if end := at.Load(); end != nil && r.Offset == 3 {
-				(*end)()
+			if working.Load() && r.Offset == 3 {
+				end()
 			}
 		})
-		p.deps.Interrupt = func(id int32, step Step) (err error) {
-			if id == 0 && step == AfterApply { // on the goroutine of the shard
-				once.Do(func() {
-					p.board.mu.Lock()
-					on := p.board.serving[id]
-					p.board.mu.Unlock()
-					soft, end := context.WithCancel(t.Context())
-					defer end()
-					cancel := func() { end() }
-					at.Store(&cancel)
-					defer at.Store(nil)
-					for i := range 10 {
-						r := &kgo.Record{Topic: "purchases", Key: []byte(s.who[0]), Value: []byte(order(s.who[0], fmt.Sprint(i))), Offset: int64(i + 1), Timestamp: time.UnixMilli(draftedAt)}
-						on.pending = append(on.pending, r)
-					}
-					err = errors.Join(errors.New("what was made up dies with the shard"), on.work(soft))
-					left <- on.cycle.consumed
-					left <- len(on.pending)
-				})
-			}
-			return err
+	}, onShard(func(on *shard) {
+		working.Store(true)
+		defer working.Store(false)
+		for i := range 10 {
+			r := orderedAt(s.who[0], fmt.Sprint(i), time.UnixMilli(draftedAt))
+			r.Offset = int64(i + 1)
+			on.pending = append(on.pending, r)
 		}
-	})
+		if err := on.work(soft); err != nil {
+			t.Error(err)
+		}
+		left <- on.cycle.consumed
+		left <- len(on.pending)
+	}))
 	s.buy("o1")
 	s.read(0, 1)
 	if consumed, pending := <-left, <-left; consumed != 3 || pending != 7 {
 		t.Errorf("%d were consumed, %d left", consumed, pending)
+	}
+}
+
+// TestLetterOwnsItsBytes has a record refused whose bytes are those of a batch: what of them goes into the dead letter is a copy, so that the batch
+// is not kept until the commit.
+func TestLetterOwnsItsBytes(t *testing.T) {
+	s := newShop(t)
+	told := make(chan string, 1)
+	s.start(onShard(func(on *shard) {
+		r := &kgo.Record{Topic: "purchases", Key: []byte(s.who[0]), Value: []byte("{"), Offset: 1, Timestamp: time.UnixMilli(draftedAt)}
+		on.pending = append(on.pending, r)
+		if err := on.work(t.Context()); err != nil {
+			t.Error(err)
+		}
+		clear(r.Key)
+		clear(r.Value)
+		for _, out := range on.cycle.out {
+			if out.Topic == "shop.dead-letters" {
+				told <- string(out.Key) + " " + string(out.Value)
+			}
+		}
+		close(told)
+	}))
+	s.buy("o1")
+	s.read(0, 1)
+	if got, want := <-told, s.who[0]+" {"; got != want {
+		t.Errorf("the dead letter is %q, want %q", got, want)
 	}
 }
