@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -48,7 +47,7 @@ func (r *Reader) End() error {
 	err := r.it.Close()
 	r.it = nil
 	if err != nil {
-		return errors.Join(errors.New("read store"), err)
+		return fmt.Errorf("read store: %w", err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -38,10 +39,7 @@ func TestReader(t *testing.T) {
 			},
 			"read": func(t *rapid.T) {
 				if then == nil {
-					then = map[string]string{}
-					for k, v := range is {
-						then[k] = v
-					}
+					then = maps.Clone(is)
 				}
 				who := id.Draw(t, "who")
 				got, found, err := r.Get(CustomerKey(nil, who), []byte("before "))
